@@ -1,0 +1,148 @@
+/* command.h - the language of the log: commands, and batches of them.
+ * A log entry of type command holds one batch:
+ *
+ *     batch header, 48 bytes:
+ *       u8  version (1)   u8[3] zero     u32 n commands
+ *       u64 node          the origin: id of the node that gathered the batch
+ *       u64 start         the origin's start number, which grows with each start of that node
+ *       u64 seq           1 for the origin's first batch, then one more for each
+ *       u64 clock_ms      replicated clock, stamped by the leader
+ *       u64 zero
+ *     then n commands:
+ *       u8 op   u8 n_nums   u16 flags   u32 n_args   u32 body bytes
+ *       n_nums x i64, then n_args x (u32 length, bytes)
+ *
+ * All numbers little-endian. A batch with node 0 comes from the leader itself (expiry, ticks) and
+ * is outside the exactly-once bookkeeping. Encoded by the receiving node, which has checked every
+ * limit; decoded by every node, which checks bounds again: the bytes come from disks and peers. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+enum command_err { COMMAND_ENOMEM = -1, COMMAND_EMALFORMED = -2, COMMAND_EVERSION = -3 };
+
+/* Part of the log's format: never renumber, append only. Reads stand here too, since a read that
+ * follows unanswered writes of its connection rides in the log with them. */
+enum command_op {
+    OP_NOP = 0, /* Answers nil; what an expired request is turned into before a re-send. */
+
+    /* Writes. "left" is milliseconds from now on the replicated clock (<= 0: at once gone), "wall" is
+     * the wall clock time in unix ms for which the user asked, kept only to be told back. */
+    OP_SET = 1,       /* args: key value [ifeq]; nums: [left wall] with CMD_EXPIRE */
+    OP_MSET = 2,      /* args: key value ...; CMD_NX: only if none exists, answers 1/0, else OK */
+    OP_APPEND = 3,    /* args: key tail; answers length */
+    OP_SETRANGE = 4,  /* args: key piece; nums: offset */
+    OP_GETDEL = 5,    /* args: key */
+    OP_GETEX = 6,     /* args: key; CMD_EXPIRE with nums left wall, or CMD_PERSIST */
+    OP_INCRBY = 7,    /* args: key; nums: delta. Answers the new number; row type becomes int */
+    OP_INCRBYFLOAT = 8, /* args: key delta-text; answers BULK text; row type becomes float */
+    OP_DEL = 9,       /* args: keys; answers how many existed */
+    OP_EXPIRE = 10,   /* args: key; nums: left wall; CMD_NX XX GT LT; answers 1/0 */
+    OP_PERSIST = 11,  /* args: key; answers 1/0 */
+    OP_RENAME = 12,   /* args: from to; CMD_NX answers 1/0, else OK */
+    OP_COPY = 13,     /* args: from to; CMD_XX means REPLACE; answers 1/0 */
+    OP_FLUSHALL = 14, /* answers OK */
+    OP_VSET = 15,     /* args: key value [ifeq]; nums: type left wall ifver; see CMD_* ; answers version or nil */
+    OP_CAS = 16,      /* args: key old new; nums: told tnew left wall; CMD_EXPIRE; answers 1/0 */
+    OP_DELIF = 17,    /* args: key value; CMD_IFEQ or CMD_IFNE; answers 1/0 */
+    OP_EXPIRED = 18,  /* args: keys; the leader names what is due; each is deleted if really due; answers count */
+    OP_TICK = 19,     /* moves the clock only */
+    OP_VINCR = 20,    /* args: key delta-text; nums: row type of delta (int or float); Lua's increment, typed answer */
+    OP_VAPPEND = 21,  /* args: key tail separator; answers length; separator only between */
+
+    /* Reads. */
+    OP_GET = 128,        /* args: key */
+    OP_MGET = 129,       /* args: keys; a key of another kind reads as nil */
+    OP_STRLEN = 130,     /* args: key */
+    OP_GETRANGE = 131,   /* args: key; nums: start end */
+    OP_EXISTS = 132,     /* args: keys; each mention counts */
+    OP_TYPE = 133,       /* args: key; SIMPLE "string" or "none" */
+    OP_TTL = 134,        /* args: key; nums: 0 TTL s, 1 PTTL ms, 2 EXPIRETIME s, 3 PEXPIRETIME ms */
+    OP_KEYS = 135,       /* args: glob */
+    OP_SCAN = 136,       /* args: glob (empty: all); nums: cursor count, type (-1 any, 0 string, 1 none of ours) */
+    OP_RANDOMKEY = 137,
+    OP_DBSIZE = 138,
+    OP_OBJECT = 139,     /* args: key; nums: 0 ENCODING, 1 REFCOUNT, 2 IDLETIME (s), 3 FREQ -> nil on missing */
+    OP_MEMORY_USAGE = 140, /* args: key; bytes or nil */
+    OP_VGET = 141,       /* args: key; ARRAY value, type word, version, ttl ms (-1 none), or nil */
+    OP_SORT = 142,       /* args: key; empty array when missing, WRONGTYPE on a string */
+    OP_VMGET = 143,      /* args: keys; ARRAY of VGET answers */
+    OP_LCS = 144,        /* args: key key; nums: 0 the string, 1 LEN */
+};
+
+enum command_flag {
+    CMD_NX = 1 << 0,
+    CMD_XX = 1 << 1,
+    CMD_GET = 1 << 2,
+    CMD_KEEPTTL = 1 << 3,
+    CMD_EXPIRE = 1 << 4, /* nums left and wall are given */
+    CMD_PERSIST = 1 << 5,
+    CMD_IFEQ = 1 << 6,
+    CMD_IFNE = 1 << 7,
+    CMD_IFVER = 1 << 8,
+    CMD_GT = 1 << 9,
+    CMD_LT = 1 << 10,
+};
+
+/* Row types, as VSET names them. Part of the file format. */
+enum value_type { VALUE_RAW = 0, VALUE_INT = 1, VALUE_FLOAT = 2, VALUE_BOOL = 3, VALUE_JSON = 4, VALUE_STR = 5, VALUE_NIL = 6 /* CAS only: absent */ };
+/* "raw", "int", ...; NULL for an unknown number. */
+const char *value_type_name(int type);
+/* The number for a name of len bytes (case-insensitive), or -1. */
+int value_type_from_name(const char *name, size_t len);
+
+struct bytes {
+    const uint8_t *base;
+    size_t len;
+};
+
+#define COMMAND_NUMS_MAX 4
+#define BATCH_HEADER_BYTES 48
+#define BATCH_VERSION 1
+
+struct batch_header {
+    uint64_t node, start, seq, clock_ms;
+    uint32_t n;
+};
+
+/* A command as read back. `args` is the decoder's scratch array, valid until the next decode. */
+struct command {
+    uint8_t op;
+    uint8_t n_nums;
+    uint16_t flags;
+    uint32_t n_args;
+    int64_t nums[COMMAND_NUMS_MAX];
+    struct bytes *args;
+    uint32_t args_cap; /* Zero-initialise the struct once; release with command_release(). */
+};
+void command_release(struct command *c);
+
+/* A growing run of encoded commands. Zero-initialise; on failed growth `failed` is set and the
+ * append is undone, so that what stands before it stays whole. */
+struct command_buf {
+    uint8_t *base;
+    size_t len, cap;
+    int failed;
+};
+void command_buf_release(struct command_buf *b);
+
+/* Append a batch header (n is patched by batch_set_count). */
+void batch_begin(struct command_buf *b, uint64_t node, uint64_t start, uint64_t seq);
+void batch_set_count(uint8_t *batch, uint32_t n);
+void batch_set_seq(uint8_t *batch, uint64_t seq);
+/* The leader's stamp, put into an encoded batch just before it is appended to the log. */
+void batch_stamp(uint8_t *batch, uint64_t clock_ms);
+/* Errors: COMMAND_EMALFORMED (shorter than a header), COMMAND_EVERSION. */
+int batch_header_decode(const uint8_t *batch, size_t len, struct batch_header *ret);
+
+/* Append one command. args are copied. Returns the offset of the command in the buffer, or -1. */
+long command_add(struct command_buf *b, enum command_op op, uint16_t flags, const int64_t *nums, uint8_t n_nums,
+                 const struct bytes *args, uint32_t n_args);
+/* Turn the encoded command at `at` into OP_NOP in place, its length unchanged. */
+void command_cancel(uint8_t *at);
+/* Bytes the encoded command at `at` takes, or 0 when it is cut short or malformed. */
+size_t command_span(const uint8_t *at, size_t len);
+/* Decode the command at `at`. Errors: COMMAND_EMALFORMED, COMMAND_ENOMEM. */
+int command_decode(const uint8_t *at, size_t len, struct command *ret, size_t *ret_used);
+/* Does this opcode change state (true for unknown ones)? */
+int command_is_write(uint8_t op);

@@ -1,0 +1,75 @@
+/* outcome.h - what a command answered, before any wire protocol.
+ * An outcome is a flat run of tagged values, so that one form serves the node that applies, the
+ * peer link that carries answers to the node that asked, and the memory of a session:
+ *
+ *     byte tag, then by tag:
+ *     NIL, OK          nothing
+ *     INT              int64, little-endian
+ *     BULK, SIMPLE     u32 length, the bytes (SIMPLE is a status word such as "string")
+ *     ARRAY            u32 n, then n values
+ *     MAP              u32 n, then n pairs of values
+ *     REFUSAL          u16 code, u32 length, detail bytes (may be empty)
+ *
+ * Lengths and numbers are little-endian. One command gives exactly one value (which may nest). */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum outcome_tag {
+    OUTCOME_NIL = 'n',
+    OUTCOME_OK = 'k',
+    OUTCOME_INT = 'i',
+    OUTCOME_BULK = 'b',
+    OUTCOME_SIMPLE = 's',
+    OUTCOME_ARRAY = 'a',
+    OUTCOME_MAP = 'm',
+    OUTCOME_REFUSAL = 'r',
+};
+
+/* Why a command changed nothing. node/reply.c has the words; part of the peer wire: append only. */
+enum refusal {
+    REFUSAL_WRONGTYPE = 1,   /* The key holds another kind of value. */
+    REFUSAL_NOT_INTEGER,     /* "value is not an integer or out of range" */
+    REFUSAL_NOT_FLOAT,       /* "value is not a valid float" */
+    REFUSAL_OVERFLOW,        /* "increment or decrement would overflow" */
+    REFUSAL_NAN_OR_INFINITY, /* "increment would produce NaN or Infinity" */
+    REFUSAL_NO_SUCH_KEY,
+    REFUSAL_VALUE_TOO_LONG,  /* The value would grow past the limit: detail is the limit in bytes. */
+    REFUSAL_INVALID_CURSOR,
+    REFUSAL_UNKNOWN_COMMAND, /* An opcode this version does not have. */
+};
+
+/* A growing buffer of outcomes. Zero-initialise; release with outcome_buf_release().
+ * A failed growth sets `failed` and drops what does not fit: check it once, at the end. */
+struct outcome_buf {
+    uint8_t *base;
+    size_t len, cap;
+    bool failed;
+};
+
+void outcome_buf_release(struct outcome_buf *b);
+void outcome_nil(struct outcome_buf *b);
+void outcome_ok(struct outcome_buf *b);
+void outcome_int(struct outcome_buf *b, int64_t n);
+void outcome_bulk(struct outcome_buf *b, const void *bytes, size_t len);
+void outcome_simple(struct outcome_buf *b, const char *word);
+void outcome_array(struct outcome_buf *b, uint32_t n);
+void outcome_map(struct outcome_buf *b, uint32_t n);
+void outcome_refusal(struct outcome_buf *b, enum refusal code, const void *detail, size_t len);
+
+/* One value's head as read back; for BULK, SIMPLE and REFUSAL `bytes` points into the buffer. */
+struct outcome {
+    enum outcome_tag tag;
+    int64_t n;          /* INT: the number; ARRAY, MAP: how many; REFUSAL: the code. */
+    const char *bytes;
+    size_t len;
+};
+
+/* Read the head at `at` (for ARRAY and MAP the parts follow as heads of their own).
+ * Returns the bytes it took, or 0 when the buffer ends inside it or the tag is none of ours:
+ * outcomes come over peer links too, so they are checked, never asserted. */
+size_t outcome_next(const uint8_t *at, size_t len, struct outcome *ret);
+
+/* Length of the whole first value, nested parts included; 0 when malformed or nested deeper than 8. */
+size_t outcome_span(const uint8_t *at, size_t len);
