@@ -55,6 +55,8 @@ void outcome_int(struct outcome_buf *b, int64_t n);
 void outcome_bulk(struct outcome_buf *b, const void *bytes, size_t len);
 void outcome_simple(struct outcome_buf *b, const char *word);
 void outcome_array(struct outcome_buf *b, uint32_t n);
+/* The array whose head was appended when the buffer's len was `at` has n parts after all. */
+void outcome_array_recount(struct outcome_buf *b, size_t at, uint32_t n);
 void outcome_map(struct outcome_buf *b, uint32_t n);
 void outcome_refusal(struct outcome_buf *b, enum refusal code, const void *detail, size_t len);
 
