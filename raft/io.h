@@ -53,9 +53,10 @@ struct io_ops {
     /* Call replica_timer() at or soon after at_ms; replaces the earlier request. */
     void (*timer)(struct io *io, uint64_t at_ms);
 
-    /* Links. Send one frame to a peer: head (copied) and n slices of blobs (referenced until sent). Lost without
-     * a word when the link is down; a link whose queue is full is closed. */
-    void (*send)(struct io *io, uint64_t peer, const void *head, size_t head_len, const struct io_slice *slices, size_t n);
+    /* Links. Send one frame of a kind (frames.h) to a peer: head (copied) and n slices of blobs (referenced until
+     * sent). Lost without a word when the link is down; a link whose queue is full is closed. */
+    void (*send)(struct io *io, uint64_t peer, uint8_t kind, const void *head, size_t head_len,
+                 const struct io_slice *slices, size_t n);
     /* Start (or with address NULL stop) keeping a link to a peer. */
     void (*peer)(struct io *io, uint64_t peer, const char *address);
     /* Bytes waiting to be sent to a peer; SIZE_MAX when the link is down. */
