@@ -17,13 +17,16 @@ struct resp_limits {
     size_t args_max;         /* 65,536 */
     size_t bulk_bytes_max;   /* the value limit: 8 MiB, but never less than 64 KiB */
     size_t request_bytes_max;/* 16 MiB, all arguments of one request together */
+    bool before_auth;        /* These are a stranger's limits (10 arguments of 16 KiB): passing args_max or
+                                bulk_bytes_max is RESP_BROKEN in Redis's words, "unauthenticated bulk length". */
 };
 
 enum resp_parse {
     RESP_MORE,    /* The buffer ends inside a request: read more and call again with the same start. */
     RESP_REQUEST, /* parser->args[0 .. n_args) is one request; n_args may be 0 (empty line, *0, *-1): skip it. */
-    RESP_BROKEN,  /* parser->error says why ("Protocol error: ..."): answer it and close. */
-    RESP_HANGUP,  /* An HTTP request line: close without an answer, as Redis does (POST or Host:). */
+    RESP_BROKEN,  /* parser->error says why ("Protocol error: ..."): answer it after "ERR " and close. */
+    RESP_HANGUP,  /* HTTP (a request line, or POST or Host: as a command): close without an answer, as Redis does,
+                     not even those still unsent for requests before it. */
     RESP_OVERSIZE,/* A request past request_bytes_max, bulk_bytes_max or args_max: parser->error names the limit;
                      answer -TOOLARGE and close. A bulk or count past Redis's own limits is RESP_BROKEN. */
     RESP_NOMEM,
@@ -38,6 +41,7 @@ struct resp_parser {
     char error[160];
     /* Progress inside the unfinished request; offsets count from its first byte. */
     size_t pos;
+    size_t scanned;  /* Bytes from pos on that hold no line's end. */
     long multi_left; /* Bulks still to come; -1: the request's first line is not complete. */
     long bulk_len;   /* Length of the bulk under way, or -1 when its length line is to come. */
     size_t body_bytes;
@@ -68,7 +72,7 @@ void resp_raw(struct resp_buf *b, const void *bytes, size_t len);
 /* proto is 2 or 3 throughout. */
 void resp_ok(struct resp_buf *b);
 void resp_simple(struct resp_buf *b, const char *text);
-/* text: code word and message, without '-' and CRLF; control characters are replaced by spaces. */
+/* text: code word and message, without '-' and CRLF; CR and LF inside become spaces, at its end they go. */
 void resp_error(struct resp_buf *b, const char *text);
 void resp_errorf(struct resp_buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void resp_int(struct resp_buf *b, int64_t n);
