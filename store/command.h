@@ -31,7 +31,7 @@ enum command_op {
     OP_SET = 1,       /* args: key value [ifeq]; nums: [left wall] with CMD_EXPIRE */
     OP_MSET = 2,      /* args: key value ...; CMD_NX: only if none exists, answers 1/0, else OK */
     OP_APPEND = 3,    /* args: key tail; answers length */
-    OP_SETRANGE = 4,  /* args: key piece; nums: offset */
+    OP_SETRANGE = 4,  /* args: key piece; nums: offset (>= 0) */
     OP_GETDEL = 5,    /* args: key */
     OP_GETEX = 6,     /* args: key; CMD_EXPIRE with nums left wall, or CMD_PERSIST */
     OP_INCRBY = 7,    /* args: key; nums: delta. Answers the new number; row type becomes int */
@@ -60,9 +60,9 @@ enum command_op {
     OP_TTL = 134,        /* args: key; nums: 0 TTL s, 1 PTTL ms, 2 EXPIRETIME s, 3 PEXPIRETIME ms */
     OP_KEYS = 135,       /* args: glob */
     OP_SCAN = 136,       /* args: glob (empty: all); nums: cursor count, type (-1 any, 0 string, 1 none of ours) */
-    OP_RANDOMKEY = 137,
+    OP_RANDOMKEY = 137,  /* nums: salt; chosen by chance where the command is encoded, so that all nodes pick the same key */
     OP_DBSIZE = 138,
-    OP_OBJECT = 139,     /* args: key; nums: 0 ENCODING, 1 REFCOUNT, 2 IDLETIME (s), 3 FREQ -> nil on missing */
+    OP_OBJECT = 139,     /* args: key; nums: 0 ENCODING, 1 REFCOUNT, 2 IDLETIME (s), 3 FREQ; nil on missing */
     OP_MEMORY_USAGE = 140, /* args: key; bytes or nil */
     OP_VGET = 141,       /* args: key; ARRAY value, type word, version, ttl ms (-1 none), or nil */
     OP_SORT = 142,       /* args: key; empty array when missing, WRONGTYPE on a string */

@@ -5,7 +5,7 @@
 #include "store/outcome.h"
 #include "store/rows.h"
 
-struct due; /* expiry.h: what is due when */
+struct due; /* due.h: what is due when */
 
 /* What a command may see and use while it runs. */
 struct family {
@@ -16,7 +16,7 @@ struct family {
     uint64_t now_ms;         /* reads: a guess of the clock now, for time left only; in apply == clock_ms */
     uint64_t *expired_total;
     size_t value_bytes_max;
-    struct outcome_buf *out;
+    struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
 };
 
 /* Run one decoded command. Unknown opcodes answer REFUSAL_UNKNOWN_COMMAND; wrong numbers of args or nums (only a broken
@@ -26,3 +26,39 @@ void family_run(struct family *f, const struct command *c);
 /* Helpers for the families (family.c): the live row (not due), or NULL; a due row met by a write is removed first. */
 const struct row *family_live(struct family *f, struct bytes key);
 const struct row *family_live_for_write(struct family *f, struct bytes key);
+/* Is this row's time over? */
+bool family_row_due(const struct family *f, const struct row *row);
+/* Remove the row of this key if it is due; true when it was. */
+bool family_drop_due(struct family *f, struct bytes key);
+
+/* When a row ends. */
+struct expiry {
+    int64_t ms;      /* On the replicated clock; ROW_NO_EXPIRY: never. */
+    int64_t wall_ms; /* 0 when it never ends: it counts in the state hash. */
+};
+#define EXPIRY_NEVER ((struct expiry){.ms = ROW_NO_EXPIRY, .wall_ms = 0})
+/* left_ms from now; what lies too far ahead is the last millisecond there is, not never. */
+struct expiry family_expiry(const struct family *f, int64_t left_ms, int64_t wall_ms);
+struct expiry family_expiry_of(const struct row *row);
+/* Whole ms until the row ends, never negative; -1 when it does not. */
+int64_t family_left_ms(const struct family *f, const struct row *row);
+
+/* Changes, each with a revision of its own. `old` is the live row of that key, or NULL when there is none; value may point
+ * into it. */
+void family_put(struct family *f, struct bytes key, const struct row *old, enum value_type type, struct bytes value,
+                struct expiry expiry);
+void family_set_expiry(struct family *f, struct bytes key, const struct row *old, struct expiry expiry);
+void family_delete(struct family *f, struct bytes key, const struct row *old);
+
+struct bytes family_value(const struct row *row);
+bool family_bytes_equal(struct bytes a, struct bytes b);
+/* Memory for building a value; NULL (and out->failed) when there is none. The caller frees it. */
+void *family_scratch(struct family *f, size_t bytes);
+
+/* Answers. */
+void family_refuse(struct family *f, enum refusal code);
+void family_refuse_too_long(struct family *f, size_t limit);
+/* The row's value, or nil when row is NULL. */
+void family_answer_value(struct family *f, const struct row *row);
+/* As VGET answers, or nil when row is NULL. */
+void family_answer_typed(struct family *f, const struct row *row);

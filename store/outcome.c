@@ -116,6 +116,13 @@ void outcome_array_recount(struct outcome_buf *b, size_t at, uint32_t n)
         little_put_u32(b->base + at + 1, n);
 }
 
+void outcome_append(struct outcome_buf *b, const uint8_t *values, size_t len)
+{
+    uint8_t *at = outcome_take(b, len);
+    if (at != NULL && len > 0)
+        memcpy(at, values, len);
+}
+
 void outcome_map(struct outcome_buf *b, uint32_t n)
 {
     outcome_put_counted(b, OUTCOME_MAP, n);

@@ -57,6 +57,8 @@ void outcome_simple(struct outcome_buf *b, const char *word);
 void outcome_array(struct outcome_buf *b, uint32_t n);
 /* The array whose head was appended when the buffer's len was `at` has n parts after all. */
 void outcome_array_recount(struct outcome_buf *b, size_t at, uint32_t n);
+/* Whole values, encoded elsewhere. */
+void outcome_append(struct outcome_buf *b, const uint8_t *values, size_t len);
 void outcome_map(struct outcome_buf *b, uint32_t n);
 void outcome_refusal(struct outcome_buf *b, enum refusal code, const void *detail, size_t len);
 

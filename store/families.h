@@ -1,0 +1,52 @@
+/* families.h - the families' functions, one an opcode, for the table in family.c. What each answers stands in
+ * command.h. Each may rely on the counts of args and nums that its row of the table demands. */
+#pragma once
+#include "store/family.h"
+
+/* strings.c */
+void strings_set(struct family *f, const struct command *c);
+void strings_mset(struct family *f, const struct command *c);
+void strings_append(struct family *f, const struct command *c);
+void strings_setrange(struct family *f, const struct command *c);
+void strings_getdel(struct family *f, const struct command *c);
+void strings_getex(struct family *f, const struct command *c);
+void strings_delif(struct family *f, const struct command *c);
+void strings_get(struct family *f, const struct command *c);
+void strings_mget(struct family *f, const struct command *c);
+void strings_strlen(struct family *f, const struct command *c);
+void strings_getrange(struct family *f, const struct command *c);
+void strings_lcs(struct family *f, const struct command *c);
+
+/* counters.c */
+void counters_incrby(struct family *f, const struct command *c);
+void counters_incrbyfloat(struct family *f, const struct command *c);
+void counters_vincr(struct family *f, const struct command *c);
+
+/* keys.c */
+void keys_del(struct family *f, const struct command *c);
+void keys_rename(struct family *f, const struct command *c);
+void keys_copy(struct family *f, const struct command *c);
+void keys_flushall(struct family *f, const struct command *c);
+void keys_exists(struct family *f, const struct command *c);
+void keys_type(struct family *f, const struct command *c);
+void keys_ttl(struct family *f, const struct command *c);
+void keys_keys(struct family *f, const struct command *c);
+void keys_scan(struct family *f, const struct command *c);
+void keys_randomkey(struct family *f, const struct command *c);
+void keys_dbsize(struct family *f, const struct command *c);
+void keys_object(struct family *f, const struct command *c);
+void keys_memory_usage(struct family *f, const struct command *c);
+void keys_sort(struct family *f, const struct command *c);
+
+/* typed.c */
+void typed_vset(struct family *f, const struct command *c);
+void typed_cas(struct family *f, const struct command *c);
+void typed_vappend(struct family *f, const struct command *c);
+void typed_vget(struct family *f, const struct command *c);
+void typed_vmget(struct family *f, const struct command *c);
+
+/* expiry.c */
+void expiry_expire(struct family *f, const struct command *c);
+void expiry_persist(struct family *f, const struct command *c);
+void expiry_expired(struct family *f, const struct command *c);
+void expiry_tick(struct family *f, const struct command *c);

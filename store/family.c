@@ -1,0 +1,252 @@
+/* family.c - from opcode to function, and what all families do alike.
+ * The rules that hold for every command live here: a due row is no row; each change of a row takes the next revision; a
+ * change of expiry is told to `due`. When memory runs out in the middle of a command, out->failed is set, and the store
+ * stops the node before anything of it is answered. */
+#include "store/families.h"
+#include "store/due.h"
+#include "store/number.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ARGS_ANY UINT32_MAX
+
+/* What a command must bring; `run` is NULL for opcodes there are none of. */
+struct family_rule {
+    void (*run)(struct family *f, const struct command *c);
+    uint32_t args_min, args_max;
+    uint8_t nums_min;
+};
+
+static void family_nop(struct family *f, const struct command *c)
+{
+    (void)c;
+    outcome_nil(f->out);
+}
+
+static const struct family_rule rules[256] = {
+    [OP_NOP] = {family_nop, 0, ARGS_ANY, 0}, /* A cancelled command keeps its args. */
+    [OP_SET] = {strings_set, 2, 3, 0},
+    [OP_MSET] = {strings_mset, 2, ARGS_ANY, 0},
+    [OP_APPEND] = {strings_append, 2, 2, 0},
+    [OP_SETRANGE] = {strings_setrange, 2, 2, 1},
+    [OP_GETDEL] = {strings_getdel, 1, 1, 0},
+    [OP_GETEX] = {strings_getex, 1, 1, 0},
+    [OP_INCRBY] = {counters_incrby, 1, 1, 1},
+    [OP_INCRBYFLOAT] = {counters_incrbyfloat, 2, 2, 0},
+    [OP_DEL] = {keys_del, 1, ARGS_ANY, 0},
+    [OP_EXPIRE] = {expiry_expire, 1, 1, 2},
+    [OP_PERSIST] = {expiry_persist, 1, 1, 0},
+    [OP_RENAME] = {keys_rename, 2, 2, 0},
+    [OP_COPY] = {keys_copy, 2, 2, 0},
+    [OP_FLUSHALL] = {keys_flushall, 0, 0, 0},
+    [OP_VSET] = {typed_vset, 2, 3, 4},
+    [OP_CAS] = {typed_cas, 3, 3, 2},
+    [OP_DELIF] = {strings_delif, 2, 2, 0},
+    [OP_EXPIRED] = {expiry_expired, 0, ARGS_ANY, 0},
+    [OP_TICK] = {expiry_tick, 0, 0, 0},
+    [OP_VINCR] = {counters_vincr, 2, 2, 1},
+    [OP_VAPPEND] = {typed_vappend, 3, 3, 0},
+    [OP_GET] = {strings_get, 1, 1, 0},
+    [OP_MGET] = {strings_mget, 1, ARGS_ANY, 0},
+    [OP_STRLEN] = {strings_strlen, 1, 1, 0},
+    [OP_GETRANGE] = {strings_getrange, 1, 1, 2},
+    [OP_EXISTS] = {keys_exists, 1, ARGS_ANY, 0},
+    [OP_TYPE] = {keys_type, 1, 1, 0},
+    [OP_TTL] = {keys_ttl, 1, 1, 1},
+    [OP_KEYS] = {keys_keys, 1, 1, 0},
+    [OP_SCAN] = {keys_scan, 1, 1, 3},
+    [OP_RANDOMKEY] = {keys_randomkey, 0, 0, 0},
+    [OP_DBSIZE] = {keys_dbsize, 0, 0, 0},
+    [OP_OBJECT] = {keys_object, 1, 1, 1},
+    [OP_MEMORY_USAGE] = {keys_memory_usage, 1, 1, 0},
+    [OP_VGET] = {typed_vget, 1, 1, 0},
+    [OP_SORT] = {keys_sort, 1, 1, 0},
+    [OP_VMGET] = {typed_vmget, 1, ARGS_ANY, 0},
+    [OP_LCS] = {strings_lcs, 2, 2, 1},
+};
+
+/* CMD_EXPIRE promises left and wall where the opcode keeps them; without it they may be missing. */
+static bool family_expiry_given(const struct command *c)
+{
+    if ((c->flags & CMD_EXPIRE) == 0)
+        return true;
+    switch (c->op) {
+    case OP_SET:
+    case OP_GETEX:
+        return c->n_nums >= 2;
+    case OP_CAS:
+        return c->n_nums >= 4;
+    default:
+        return true;
+    }
+}
+
+void family_run(struct family *f, const struct command *c)
+{
+    const struct family_rule *rule = &rules[c->op];
+    if (rule->run == NULL || c->n_args < rule->args_min || c->n_args > rule->args_max || c->n_nums < rule->nums_min ||
+        !family_expiry_given(c))
+        family_refuse(f, REFUSAL_UNKNOWN_COMMAND);
+    else
+        rule->run(f, c);
+}
+
+bool family_row_due(const struct family *f, const struct row *row)
+{
+    return row->expire_ms != ROW_NO_EXPIRY && (row->expire_ms < 0 || (uint64_t)row->expire_ms <= f->clock_ms);
+}
+
+const struct row *family_live(struct family *f, struct bytes key)
+{
+    const struct row *row = rows_get(f->rows, key.base, key.len);
+    return row == NULL || family_row_due(f, row) ? NULL : row;
+}
+
+static void family_remove_due(struct family *f, struct bytes key, const struct row *row)
+{
+    family_delete(f, key, row);
+    ++*f->expired_total;
+}
+
+const struct row *family_live_for_write(struct family *f, struct bytes key)
+{
+    const struct row *row = rows_get(f->rows, key.base, key.len);
+    if (row == NULL || !family_row_due(f, row))
+        return row;
+    family_remove_due(f, key, row);
+    return NULL;
+}
+
+static void family_note(struct family *f, struct bytes key, int64_t ms)
+{
+    if (ms != ROW_NO_EXPIRY && due_note(f->due, key.base, key.len, ms) != 0)
+        f->out->failed = true;
+}
+
+bool family_drop_due(struct family *f, struct bytes key)
+{
+    const struct row *row = rows_get(f->rows, key.base, key.len);
+    if (row == NULL)
+        return false;
+    if (family_row_due(f, row)) {
+        family_remove_due(f, key, row);
+        return true;
+    }
+    family_note(f, key, row->expire_ms); /* Put off since it was named: its entry in `due` has been taken out. */
+    return false;
+}
+
+struct expiry family_expiry(const struct family *f, int64_t left_ms, int64_t wall_ms)
+{
+    const int64_t last = ROW_NO_EXPIRY - 1;
+    int64_t clock_ms = f->clock_ms > (uint64_t)last ? last : (int64_t)f->clock_ms;
+    int64_t ms;
+    if (__builtin_add_overflow(clock_ms, left_ms, &ms) || ms > last)
+        ms = last; /* Only a positive left_ms can overflow: the clock is not negative. */
+    return (struct expiry){.ms = ms, .wall_ms = wall_ms};
+}
+
+struct expiry family_expiry_of(const struct row *row)
+{
+    return (struct expiry){.ms = row->expire_ms, .wall_ms = row->wall_ms};
+}
+
+int64_t family_left_ms(const struct family *f, const struct row *row)
+{
+    if (row->expire_ms == ROW_NO_EXPIRY)
+        return -1;
+    if (row->expire_ms < 0 || (uint64_t)row->expire_ms <= f->now_ms)
+        return 0;
+    return row->expire_ms - (int64_t)f->now_ms;
+}
+
+/* What `due` knows of a row that ends or loses its expiry. */
+static void family_forget(struct family *f, struct bytes key, const struct row *old)
+{
+    if (old != NULL && old->expire_ms != ROW_NO_EXPIRY)
+        due_forget(f->due, key.base, key.len);
+}
+
+static void family_change_due(struct family *f, struct bytes key, const struct row *old, int64_t ms)
+{
+    if (ms == ROW_NO_EXPIRY)
+        family_forget(f, key, old);
+    else if (old == NULL || old->expire_ms != ms)
+        family_note(f, key, ms);
+}
+
+void family_put(struct family *f, struct bytes key, const struct row *old, enum value_type type, struct bytes value,
+                struct expiry expiry)
+{
+    assert(expiry.ms != ROW_NO_EXPIRY || expiry.wall_ms == 0);
+    family_change_due(f, key, old, expiry.ms);
+    ++*f->revision;
+    rows_put(f->rows, key.base, key.len, (uint8_t)type, value.base, value.len, *f->revision, expiry.ms, expiry.wall_ms);
+}
+
+void family_set_expiry(struct family *f, struct bytes key, const struct row *old, struct expiry expiry)
+{
+    assert(expiry.ms != ROW_NO_EXPIRY || expiry.wall_ms == 0);
+    family_change_due(f, key, old, expiry.ms);
+    ++*f->revision;
+    rows_set_expiry(f->rows, key.base, key.len, *f->revision, expiry.ms, expiry.wall_ms);
+}
+
+void family_delete(struct family *f, struct bytes key, const struct row *old)
+{
+    family_forget(f, key, old);
+    ++*f->revision;
+    rows_delete(f->rows, key.base, key.len);
+}
+
+struct bytes family_value(const struct row *row)
+{
+    return (struct bytes){.base = row->value, .len = row->value_len};
+}
+
+bool family_bytes_equal(struct bytes a, struct bytes b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.base, b.base, a.len) == 0);
+}
+
+void *family_scratch(struct family *f, size_t bytes)
+{
+    void *scratch = malloc(bytes > 0 ? bytes : 1);
+    if (scratch == NULL)
+        f->out->failed = true;
+    return scratch;
+}
+
+void family_refuse(struct family *f, enum refusal code)
+{
+    outcome_refusal(f->out, code, NULL, 0);
+}
+
+void family_refuse_too_long(struct family *f, size_t limit)
+{
+    char detail[NUMBER_INT_BYTES_MAX];
+    outcome_refusal(f->out, REFUSAL_VALUE_TOO_LONG, detail, number_write_int(detail, (int64_t)limit));
+}
+
+void family_answer_value(struct family *f, const struct row *row)
+{
+    if (row == NULL)
+        outcome_nil(f->out);
+    else
+        outcome_bulk(f->out, row->value, row->value_len);
+}
+
+void family_answer_typed(struct family *f, const struct row *row)
+{
+    if (row == NULL) {
+        outcome_nil(f->out);
+        return;
+    }
+    const char *type = value_type_name(row->type);
+    outcome_array(f->out, 4);
+    outcome_bulk(f->out, row->value, row->value_len);
+    outcome_simple(f->out, type != NULL ? type : "raw");
+    outcome_int(f->out, (int64_t)row->version);
+    outcome_int(f->out, family_left_ms(f, row));
+}
