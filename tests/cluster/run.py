@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""run.py [-l] [NAME...] - run the functions test_* of test_*.py beside this file, one after another.
+"""run.py [-l] [-x NAME] [NAME...] - run the functions test_* of test_*.py beside this file, one after another.
 
-NAME is a part of file.function; without any all are run. -l lists them. The environment: HOLDFAST_BUILD is the build
+NAME is a part of file.function; without any all are run, with -x NAME all others. -l lists them. The environment: HOLDFAST_BUILD is the build
 folder (build), HOLDFAST_PATIENCE stretches waits on slow machines, HOLDFAST_KEEP keeps a failed test's files. The last
 line is the summary: N passed, N failed."""
+import argparse
 import glob
 import importlib
 import os
@@ -14,7 +15,11 @@ import traceback
 import cluster
 
 
-def collect(names):
+def wanted(full, names, without):
+    return (not names or any(n in full for n in names)) and not (without and without in full)
+
+
+def collect(names, without):
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, here)
     tests = []
@@ -22,7 +27,7 @@ def collect(names):
         module = importlib.import_module(os.path.basename(path)[:-3])
         for name, function in vars(module).items():
             full = "%s.%s" % (module.__name__[5:], name[5:])
-            if name.startswith("test_") and callable(function) and (not names or any(n in full for n in names)):
+            if name.startswith("test_") and callable(function) and wanted(full, names, without):
                 tests.append((full, function))
     return tests
 
@@ -45,9 +50,13 @@ def run(name, function):
 
 
 def main():
-    names = [a for a in sys.argv[1:] if a != "-l"]
-    tests = collect(names)
-    if "-l" in sys.argv:
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("-l", dest="list", action="store_true")
+    parser.add_argument("-x", dest="without")
+    parser.add_argument("names", nargs="*")
+    given = parser.parse_args()
+    tests = collect(given.names, given.without)
+    if given.list:
         print("\n".join(name for name, _ in tests))
         return 0
     if not os.access(cluster.HOLDFASTD, os.X_OK):
