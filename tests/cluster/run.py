@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""run.py [-l] [-x NAME] [NAME...] - run the functions test_* of test_*.py beside this file, one after another.
+"""run.py [-l] [NAME...] - run the functions test_* of test_*.py beside this file, one after another.
 
-NAME is a part of file.function; without any all are run, with -x NAME all others. -l lists them. The environment: HOLDFAST_BUILD is the build
+NAME is a part of file.function; without any all are run. -l lists them. The environment: HOLDFAST_BUILD is the build
 folder (build), HOLDFAST_PATIENCE stretches waits on slow machines, HOLDFAST_KEEP keeps a failed test's files. The last
 line is the summary: N passed, N failed."""
 import argparse
@@ -15,11 +15,7 @@ import traceback
 import cluster
 
 
-def wanted(full, names, without):
-    return (not names or any(n in full for n in names)) and not (without and without in full)
-
-
-def collect(names, without):
+def collect(names):
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, here)
     tests = []
@@ -27,7 +23,7 @@ def collect(names, without):
         module = importlib.import_module(os.path.basename(path)[:-3])
         for name, function in vars(module).items():
             full = "%s.%s" % (module.__name__[5:], name[5:])
-            if name.startswith("test_") and callable(function) and wanted(full, names, without):
+            if name.startswith("test_") and callable(function) and (not names or any(n in full for n in names)):
                 tests.append((full, function))
     return tests
 
@@ -52,10 +48,9 @@ def run(name, function):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("-l", dest="list", action="store_true")
-    parser.add_argument("-x", dest="without")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
-    tests = collect(given.names, given.without)
+    tests = collect(given.names)
     if given.list:
         print("\n".join(name for name, _ in tests))
         return 0
