@@ -2,8 +2,9 @@
  * breaks. A node dials every peer it was told of and sends on that connection only; it receives on those it accepted. A
  * broken link is dialled again, faster when the peer shows signs of life.
  *
- * All calls and callbacks on the loop thread. No callback is made from inside a call of this header. Callbacks may call
- * anything here, links_close() too. What comes from outside is checked, answered and cut off, never asserted. */
+ * All calls and callbacks on the loop thread. No callback but on_log is made from inside a call of this header.
+ * Callbacks may call anything here, links_close() too; on_log may call nothing. What comes from outside is checked,
+ * answered and cut off, never asserted. The program must ignore SIGPIPE. */
 #pragma once
 #include "raft/frames.h"
 #include "raft/io.h"
