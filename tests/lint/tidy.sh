@@ -25,5 +25,5 @@ if find store raft node lua -type f -name '*.c' -print0 | sort -z |
     xargs -0 -r -n 4 -P "$(nproc)" "$tool" -p "$build" --quiet >"$log" 2>/dev/null; then
     exit 0
 fi
-grep -E '(warning|error):' "$log" | sort -u
+grep -E '(warning|error):' "$log" | sed "s|^$PWD/||" | sort -u
 exit 1
