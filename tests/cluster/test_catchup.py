@@ -4,7 +4,7 @@ import time
 from cluster import Cluster, expect
 from load import Load
 
-SMALL = dict(segment_bytes=65536, log_keep_entries=50, log_keep_bytes=65536, checkpoint_bytes=65536, flush_interval_ms=20)
+SMALL = dict(segment_bytes="64k", log_keep_entries=50, log_keep_bytes="64k", checkpoint_bytes="1m", flush_interval_ms=20)
 BATCH = 200
 
 

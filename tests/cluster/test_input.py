@@ -196,7 +196,7 @@ def test_foreign_data_dirs():
         said = [refuses_to_start_copy(c, node, other.dir, ["lock"])]
         node.kill()
         said.append(refuses_to_start(node, EXIT_DATA_DIR, ["cluster"], cluster_name="another"))
-        said.append(refuses_to_start(node, EXIT_DATA_DIR, ["node"], node_id=2, peer_listen=None, listen="127.0.0.1:%d" % node.port))
+        said.append(refuses_to_start(node, EXIT_DATA_DIR, ["node"], node_id=2))
         blocker = os.path.join(c.dir, "a_file")
         open(blocker, "w").close()
         said.append(refuses_to_start(node, EXIT_DATA_DIR, [blocker], data_dir=os.path.join(blocker, "data")))
