@@ -1,0 +1,930 @@
+/* store.c - how log entries become state, exactly once and in order, and how the parts of the store work together.
+ *
+ *     entry --> store_apply --> families change rows --> freeze --> flusher: one transaction --> take --> thaw
+ *                                    `--> due: keys that expire before the horizon      `--> next window of due keys
+ *
+ * What a flush writes is the state between two entries: rows and meta are frozen together, on the loop thread.
+ * Exactly once: an entry's effects, its index and its origin's seq are in one transaction, so a replay from
+ * the applied index of the file repeats nothing.
+ *
+ * Invariants: applied only grows, by one; durable <= applied of the file <= applied.
+ * Failure: the first error is kept (fatal) and every later call answers it. A batch may then be half applied in memory,
+ * so nothing is flushed any more: the file keeps its last whole state, and the log has the rest. */
+#include "store/store.h"
+#include "store/due.h"
+#include "store/family.h"
+#include "store/flush.h"
+#include "store/rows_internal.h"
+#include "store/schema.h"
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STORE_ACCEPTED                                                                                                 \
+    "install.db"                  /* A whole snapshot that is to become the state; finished on open after a crash.     \
+                                   */
+#define STORE_DUE_WINDOW_MS 60000 /* How far ahead the due keys are in memory. */
+#define STORE_DUE_RETRY_MS 2000   /* A due key that was named and is still there is named again. */
+#define STORE_DUE_RETRY_STEP 1024 /* Named keys looked at in one call. */
+#define STORE_DUE_NOTE_STEP 8192  /* Due keys of a new window taken in by one poll. */
+#define STORE_DUE_STALE_STEP 64   /* Stale hints passed in one call, beside one for each key wanted. */
+#define STORE_CHECKPOINT_MS 10000 /* What is flushed becomes durable at the latest after so long. */
+#define STORE_DIRTY_BYTES_MIN ((size_t)1 << 20)
+#define STORE_ORIGINS_FIRST 8
+
+/* A due key the leader has named in a proposal. The proposal may be lost with its leadership: so it is remembered for a
+ * while. */
+struct named {
+    struct named *next;
+    int64_t retry_ms;
+    size_t len;
+    void *key; /* malloc'ed. */
+};
+
+struct store {
+    char *dir, *path;
+    uint8_t cluster_id[STORE_CLUSTER_ID_BYTES];
+    size_t cache_bytes, flush_rows, checkpoint_bytes, value_bytes_max;
+    unsigned flush_interval_ms;
+    void (*notify)(void *ctx);
+    void *notify_ctx;
+
+    sqlite3 *db; /* The loop thread's connection: reads only. */
+    struct rows *rows;
+    struct due *due;
+    struct flusher *flusher;
+    struct command command; /* The decoder's scratch. */
+
+    uint64_t applied, applied_term, clock_ms, revision;
+    uint64_t durable, durable_term;
+    uint64_t expired_total;
+    struct origin *origins;
+    size_t n_origins, origins_cap;
+    uint8_t *conf;
+    size_t conf_len;
+    uint64_t conf_index;
+    bool conf_changed; /* Since the last flush began. */
+
+    struct flush flush; /* The one under way. */
+    bool flushing;
+    bool checkpoint_wanted;
+    uint64_t flushed, flushed_term;     /* Applied as of the last flush begun. */
+    uint64_t flush_began_ms, synced_ms; /* By the caller's clock. */
+    bool polled;
+    uint64_t file_bytes;
+
+    uint64_t ahead_ms;      /* The furthest guess of the clock a leader made. */
+    int64_t due_read_ms;    /* SQLite's due keys are, or are being, read up to here; behind the horizon: to be read. */
+    struct due_list window; /* Read and being taken in. */
+    size_t window_at;
+    struct named *named, **named_end; /* Oldest first. */
+
+    int fatal;
+    char error[SCHEMA_ERROR_BYTES];
+};
+
+static int fail(struct store *s, int rc, const char *what)
+{
+    if (s->fatal == 0) {
+        s->fatal = rc;
+        snprintf(s->error, sizeof s->error, "%s", what);
+    }
+    return s->fatal;
+}
+
+const char *store_error(const struct store *s)
+{
+    return s->error;
+}
+
+/* ---- where the state stands; without rows after an install that failed ---- */
+
+uint64_t store_applied(const struct store *s)
+{
+    return s->applied;
+}
+
+uint64_t store_applied_term(const struct store *s)
+{
+    return s->applied_term;
+}
+
+uint64_t store_revision(const struct store *s)
+{
+    return s->revision;
+}
+
+uint64_t store_clock_ms(const struct store *s)
+{
+    return s->clock_ms;
+}
+
+uint64_t store_hash(const struct store *s)
+{
+    return s->rows == NULL ? 0 : rows_state_hash(s->rows);
+}
+
+uint64_t store_keys(const struct store *s)
+{
+    return s->rows == NULL ? 0 : rows_count(s->rows);
+}
+
+uint64_t store_expired_total(const struct store *s)
+{
+    return s->expired_total;
+}
+
+uint64_t store_keys_with_ttl(const struct store *s)
+{
+    return s->rows == NULL ? 0 : rows_expiring(s->rows);
+}
+
+size_t store_cache_bytes(const struct store *s)
+{
+    return s->rows == NULL ? 0 : rows_cache_bytes(s->rows);
+}
+
+size_t store_dirty_bytes(const struct store *s)
+{
+    return s->rows == NULL ? 0 : rows_dirty_bytes(s->rows);
+}
+
+uint64_t store_file_bytes(const struct store *s)
+{
+    return s->file_bytes;
+}
+
+uint64_t store_durable(const struct store *s)
+{
+    return s->durable;
+}
+
+uint64_t store_durable_term(const struct store *s)
+{
+    return s->durable_term;
+}
+
+const uint8_t *store_configuration(const struct store *s, size_t *ret_len, uint64_t *ret_index)
+{
+    *ret_len = s->conf_len;
+    *ret_index = s->conf_index;
+    return s->conf;
+}
+
+/* ---- origins ---- */
+
+/* As many as the cluster ever had nodes: a walk is short. */
+static struct origin *origin_find(const struct store *s, uint64_t node)
+{
+    for (size_t i = 0; i < s->n_origins; i++)
+        if (s->origins[i].node == node)
+            return &s->origins[i];
+    return NULL;
+}
+
+void store_origin(const struct store *s, uint64_t node, uint64_t *ret_start, uint64_t *ret_seq)
+{
+    const struct origin *o = origin_find(s, node);
+    *ret_start = o == NULL ? 0 : o->start;
+    *ret_seq = o == NULL ? 0 : o->seq;
+}
+
+static enum store_applied judge(const struct store *s, const struct batch_header *h)
+{
+    uint64_t start, seq;
+    if (h->node == 0)
+        return STORE_APPLIED;
+    store_origin(s, h->node, &start, &seq);
+    if (h->start < start)
+        return STORE_OUT_OF_ORDER;
+    if (h->start > start)
+        return h->seq == 1 ? STORE_APPLIED : STORE_OUT_OF_ORDER;
+    if (h->seq <= seq)
+        return STORE_DUPLICATE;
+    return h->seq == seq + 1 ? STORE_APPLIED : STORE_OUT_OF_ORDER;
+}
+
+static struct origin *origin_add(struct store *s, uint64_t node)
+{
+    if (s->n_origins == s->origins_cap) {
+        size_t cap = s->origins_cap == 0 ? STORE_ORIGINS_FIRST : s->origins_cap * 2;
+        struct origin *grown = realloc(s->origins, cap * sizeof *grown);
+        if (grown == NULL)
+            return NULL;
+        s->origins = grown;
+        s->origins_cap = cap;
+    }
+    s->origins[s->n_origins] = (struct origin){.node = node};
+    return &s->origins[s->n_origins++];
+}
+
+static int origin_advance(struct store *s, const struct batch_header *h)
+{
+    if (h->node == 0)
+        return 0;
+    struct origin *o = origin_find(s, h->node);
+    if (o == NULL && (o = origin_add(s, h->node)) == NULL)
+        return STORE_ENOMEM;
+    o->start = h->start;
+    o->seq = h->seq;
+    o->changed = true;
+    return 0;
+}
+
+/* ---- entries ---- */
+
+static int from_command(int rc)
+{
+    return rc == COMMAND_ENOMEM ? STORE_ENOMEM : rc == COMMAND_EVERSION ? STORE_EVERSION : STORE_ECORRUPT;
+}
+
+/* Every command of the batch is whole and nothing follows the last. */
+static int check_commands(struct store *s, const uint8_t *batch, size_t len, uint32_t n)
+{
+    size_t at = BATCH_HEADER_BYTES, used;
+    for (uint32_t i = 0; i < n; i++, at += used) {
+        int rc = command_decode(batch + at, len - at, &s->command, &used);
+        if (rc != 0)
+            return from_command(rc);
+    }
+    return at == len ? 0 : STORE_ECORRUPT;
+}
+
+static int check_batch(struct store *s, uint64_t index, const uint8_t *batch, size_t len, struct batch_header *ret)
+{
+    char what[SCHEMA_ERROR_BYTES];
+    int rc = batch_header_decode(batch, len, ret);
+    rc = rc != 0 ? from_command(rc) : check_commands(s, batch, len, ret->n);
+    if (rc == 0)
+        return 0;
+    snprintf(what, sizeof what, "log entry %" PRIu64 " (%zu bytes) %s", index, len,
+             rc == STORE_EVERSION   ? "is of a version this program cannot read"
+             : rc == STORE_ECORRUPT ? "is not a whole batch of commands"
+                                    : "found no memory");
+    return fail(s, rc, what);
+}
+
+static struct family family_of(struct store *s, struct outcome_buf *out, uint64_t now_ms)
+{
+    return (struct family){.rows = s->rows,
+                           .due = s->due,
+                           .revision = &s->revision,
+                           .clock_ms = s->clock_ms,
+                           .now_ms = now_ms,
+                           .expired_total = &s->expired_total,
+                           .value_bytes_max = s->value_bytes_max,
+                           .out = out};
+}
+
+/* What went wrong while commands ran, if anything did. */
+static int check_run(struct store *s, const struct outcome_buf *out)
+{
+    int rc = rows_error(s->rows);
+    if (rc == 0 && out->failed)
+        rc = STORE_ENOMEM;
+    if (rc == 0)
+        return 0;
+    return fail(s, rc,
+                rc == STORE_ENOMEM     ? "out of memory while applying an entry"
+                : rc == STORE_ECORRUPT ? "a row of the state file is damaged"
+                                       : "the state file cannot be read");
+}
+
+static int run_commands(struct store *s, const uint8_t *batch, size_t len, uint32_t n, struct outcome_buf *out)
+{
+    struct family f = family_of(s, out, s->clock_ms);
+    size_t at = BATCH_HEADER_BYTES, used;
+    for (uint32_t i = 0; i < n; i++, at += used) {
+        int rc = command_decode(batch + at, len - at, &s->command, &used);
+        if (rc != 0)
+            return fail(s, from_command(rc), "a batch changed while it was applied");
+        family_run(&f, &s->command);
+    }
+    return check_run(s, out);
+}
+
+static void advance(struct store *s, uint64_t index, uint64_t term)
+{
+    assert(index == s->applied + 1);
+    s->applied = index;
+    s->applied_term = term;
+}
+
+int store_apply(struct store *s, uint64_t index, uint64_t term, const uint8_t *batch, size_t len,
+                struct outcome_buf *ret_outcomes, enum store_applied *ret)
+{
+    struct batch_header h;
+    if (s->fatal != 0)
+        return s->fatal;
+    assert(index == s->applied + 1);
+    int rc = check_batch(s, index, batch, len, &h);
+    if (rc != 0)
+        return rc;
+    if (h.clock_ms > s->clock_ms)
+        s->clock_ms = h.clock_ms;
+    enum store_applied judged = judge(s, &h);
+    if (judged == STORE_APPLIED) {
+        if (origin_advance(s, &h) != 0)
+            return fail(s, STORE_ENOMEM, "out of memory while applying an entry");
+        rc = run_commands(s, batch, len, h.n, ret_outcomes);
+        if (rc != 0)
+            return rc;
+    }
+    advance(s, index, term);
+    *ret = judged;
+    return 0;
+}
+
+void store_skip(struct store *s, uint64_t index, uint64_t term)
+{
+    advance(s, index, term);
+}
+
+int store_configure(struct store *s, uint64_t index, uint64_t term, const uint8_t *conf, size_t len)
+{
+    if (s->fatal != 0)
+        return s->fatal;
+    uint8_t *copy = malloc(len + 1);
+    if (copy == NULL)
+        return fail(s, STORE_ENOMEM, "out of memory while applying a configuration");
+    if (len > 0)
+        memcpy(copy, conf, len);
+    free(s->conf);
+    s->conf = copy;
+    s->conf_len = len;
+    s->conf_index = index;
+    s->conf_changed = true;
+    advance(s, index, term);
+    return 0;
+}
+
+int store_read(struct store *s, const uint8_t *command, size_t len, uint64_t now_ms, struct outcome_buf *ret,
+               size_t *ret_used)
+{
+    size_t used;
+    if (s->fatal != 0)
+        return s->fatal;
+    int rc = command_decode(command, len, &s->command, &used);
+    if (rc != 0)
+        return from_command(rc); /* One bad request, not a damaged store. */
+    struct family f = family_of(s, ret, now_ms);
+    if (command_is_write(s->command.op))
+        outcome_refusal(ret, REFUSAL_UNKNOWN_COMMAND, NULL, 0);
+    else
+        family_run(&f, &s->command);
+    rc = check_run(s, ret);
+    if (rc == 0)
+        *ret_used = used;
+    return rc;
+}
+
+/* ---- expiry ---- */
+
+static bool row_due(const struct row *row, uint64_t clock_ms)
+{
+    return row->expire_ms != ROW_NO_EXPIRY && (row->expire_ms < 0 || (uint64_t)row->expire_ms <= clock_ms);
+}
+
+static int64_t plus_ms(uint64_t clock_ms, int64_t ms)
+{
+    return clock_ms > (uint64_t)(INT64_MAX - 1 - ms) ? INT64_MAX - 1 : (int64_t)clock_ms + ms;
+}
+
+/* Keep half a window of due keys ahead of the clock. What SQLite has of the new window is read after the next flush;
+ * what is written from now on is noted by its writer. */
+static void extend_horizon(struct store *s)
+{
+    uint64_t now_ms = s->clock_ms > s->ahead_ms ? s->clock_ms : s->ahead_ms;
+    if (due_horizon_ms(s->due) >= plus_ms(now_ms, STORE_DUE_WINDOW_MS / 2))
+        return;
+    due_set_horizon(s->due, plus_ms(now_ms, STORE_DUE_WINDOW_MS));
+    if (rows_expiring(s->rows) == 0)
+        s->due_read_ms = due_horizon_ms(s->due); /* Nothing there to be read. */
+}
+
+/* Take in what a flush has read of a new window; all: without a bound. */
+static int note_window(struct store *s, bool all)
+{
+    const void *key;
+    size_t len;
+    int64_t ms;
+    for (size_t i = 0; all || i < STORE_DUE_NOTE_STEP; i++) {
+        if (!due_list_next(&s->window, &s->window_at, &key, &len, &ms))
+            break;
+        if (due_note(s->due, key, len, ms) != 0)
+            return fail(s, STORE_ENOMEM, "out of memory for keys that expire");
+    }
+    if (s->window_at == s->window.len) {
+        free(s->window.base);
+        s->window = (struct due_list){0};
+        s->window_at = 0;
+    }
+    return 0;
+}
+
+static void named_pop(struct store *s)
+{
+    struct named *n = s->named;
+    s->named = n->next;
+    if (s->named == NULL)
+        s->named_end = &s->named;
+    free(n->key);
+    free(n);
+}
+
+static bool named_push(struct store *s, void *key, size_t len, int64_t retry_ms)
+{
+    struct named *n = malloc(sizeof *n);
+    if (n == NULL)
+        return false;
+    *n = (struct named){.retry_ms = retry_ms, .len = len, .key = key};
+    *s->named_end = n;
+    s->named_end = &n->next;
+    return true;
+}
+
+/* Keys whose naming should have removed them by now: those that are still there count as due again. */
+static void retry_named(struct store *s, uint64_t clock_ms)
+{
+    for (int i = 0; i < STORE_DUE_RETRY_STEP && s->named != NULL; i++) {
+        struct named *n = s->named;
+        if (n->retry_ms > 0 && (uint64_t)n->retry_ms > clock_ms)
+            return;
+        const struct row *row = rows_get(s->rows, n->key, n->len);
+        if (row != NULL && row->expire_ms != ROW_NO_EXPIRY && due_note(s->due, n->key, n->len, row->expire_ms) != 0) {
+            fail(s, STORE_ENOMEM, "out of memory for keys that expire");
+            return;
+        }
+        named_pop(s);
+    }
+}
+
+uint64_t store_next_due_ms(const struct store *s)
+{
+    if (s->fatal != 0)
+        return UINT64_MAX;
+    int64_t next = due_first_ms(s->due);
+    if (s->named != NULL && s->named->retry_ms < next)
+        next = s->named->retry_ms;
+    /* Keys beyond the horizon: without traffic it is the leader's asking that moves it. */
+    if (rows_expiring(s->rows) > 0 && due_horizon_ms(s->due) - STORE_DUE_WINDOW_MS / 2 < next)
+        next = due_horizon_ms(s->due) - STORE_DUE_WINDOW_MS / 2;
+    return next == INT64_MAX ? UINT64_MAX : next < 0 ? 0 : (uint64_t)next;
+}
+
+/* Take one hint. True: the key is due and now named; ret is it, kept by the list of named keys. */
+static bool take_due(struct store *s, uint64_t clock_ms, void *key, size_t len, struct bytes *ret)
+{
+    const struct row *row = rows_get(s->rows, key, len);
+    bool due = row != NULL && row_due(row, clock_ms);
+    bool kept = due && named_push(s, key, len, plus_ms(clock_ms, STORE_DUE_RETRY_MS));
+    if (kept) {
+        *ret = (struct bytes){.base = key, .len = len};
+        return true;
+    }
+    if (row != NULL && row->expire_ms != ROW_NO_EXPIRY && due_note(s->due, key, len, row->expire_ms) != 0)
+        fail(s, STORE_ENOMEM, "out of memory for keys that expire");
+    free(key);
+    return false;
+}
+
+size_t store_due(struct store *s, uint64_t clock_ms, size_t max, struct command_buf *ret)
+{
+    struct bytes *keys = s->fatal != 0 ? NULL : malloc((max + 1) * sizeof *keys);
+    size_t n = 0, len;
+    void *key;
+    int64_t ms;
+    if (keys == NULL)
+        return 0; /* Out of memory: tried again when the leader asks again. */
+    if (clock_ms > s->ahead_ms)
+        s->ahead_ms = clock_ms;
+    extend_horizon(s);
+    retry_named(s, clock_ms);
+    for (size_t tries = max + STORE_DUE_STALE_STEP; tries > 0 && n < max; tries--) {
+        if (!due_take(s->due, plus_ms(clock_ms, 0), &key, &len, &ms))
+            break;
+        n += take_due(s, clock_ms, key, len, &keys[n]);
+    }
+    if (n > 0 && command_add(ret, OP_EXPIRED, 0, NULL, 0, keys, (uint32_t)n) < 0)
+        n = 0; /* Named all the same, and so tried again. */
+    free(keys);
+    return n;
+}
+
+/* ---- flushes ---- */
+
+/* Copies for the flusher, which reads them while entries go on being applied. */
+static bool copy_origins(struct store *s, struct flush *f)
+{
+    f->origins = malloc((s->n_origins + 1) * sizeof *f->origins);
+    if (f->origins == NULL)
+        return false;
+    for (size_t i = 0; i < s->n_origins; i++)
+        if (s->origins[i].changed)
+            f->origins[f->n_origins++] = s->origins[i];
+    return true;
+}
+
+static bool copy_conf(struct store *s, struct flush *f)
+{
+    if (!s->conf_changed)
+        return true;
+    f->meta.conf = malloc(s->conf_len + 1);
+    if (f->meta.conf == NULL)
+        return false;
+    memcpy(f->meta.conf, s->conf, s->conf_len);
+    f->meta.conf_len = s->conf_len;
+    return true;
+}
+
+static void copy_meta(const struct store *s, struct meta *m)
+{
+    m->applied = s->applied;
+    m->applied_term = s->applied_term;
+    m->clock_ms = s->clock_ms;
+    m->revision = s->revision;
+    m->keys = rows_count(s->rows);
+    m->keys_with_ttl = rows_expiring(s->rows);
+    m->hash = rows_state_hash(s->rows);
+    m->conf_index = s->conf_index;
+}
+
+static void begin_flush(struct store *s, struct flush *f)
+{
+    rows_freeze(s->rows, &f->rows);
+    for (size_t i = 0; i < s->n_origins; i++)
+        s->origins[i].changed = false;
+    s->conf_changed = false;
+    s->flushed = s->applied;
+    s->flushed_term = s->applied_term;
+    s->flushing = true;
+    flusher_start(s->flusher, f);
+}
+
+static int start_flush(struct store *s, bool checkpoint)
+{
+    struct flush *f = &s->flush;
+    assert(!s->flushing);
+    *f = (struct flush){.checkpoint = checkpoint, .due_from = s->due_read_ms, .due_to = due_horizon_ms(s->due)};
+    copy_meta(s, &f->meta);
+    if (!copy_origins(s, f) || !copy_conf(s, f)) {
+        flush_release(f);
+        return fail(s, STORE_ENOMEM, "out of memory for a flush");
+    }
+    s->due_read_ms = f->due_to;
+    begin_flush(s, f);
+    return 0;
+}
+
+/* The flush has committed: take in what it found. */
+static int finish_flush(struct store *s, struct flush *f)
+{
+    int rc = note_window(s, true); /* Of an earlier window, should it be slow. */
+    rows_thaw(s->rows);
+    s->file_bytes = f->file_bytes;
+    if (f->synced) {
+        s->durable = f->meta.applied;
+        s->durable_term = f->meta.applied_term;
+    }
+    s->window = f->due;
+    s->window_at = 0;
+    f->due = (struct due_list){0};
+    return rc;
+}
+
+static int take_flush(struct store *s, bool wait)
+{
+    struct flush *f = s->flushing ? flusher_take(s->flusher, wait) : NULL;
+    if (f == NULL)
+        return 0;
+    s->flushing = false;
+    int rc = f->rc != 0 ? fail(s, f->rc, f->error) : finish_flush(s, f);
+    flush_release(f);
+    return rc;
+}
+
+static void hand_over_trash(struct store *s)
+{
+    struct trash trash = rows_take_trash(s->rows);
+    if (trash.items != NULL || trash.tables != NULL)
+        flusher_discard(s->flusher, trash);
+}
+
+static bool window_open(const struct store *s)
+{
+    return s->due_read_ms < due_horizon_ms(s->due);
+}
+
+static bool checkpoint_due(const struct store *s, uint64_t now_ms)
+{
+    return s->durable < s->applied && now_ms - s->synced_ms >= STORE_CHECKPOINT_MS;
+}
+
+static bool too_dirty(const struct store *s)
+{
+    size_t bytes = s->cache_bytes / 2 > STORE_DIRTY_BYTES_MIN ? s->cache_bytes / 2 : STORE_DIRTY_BYTES_MIN;
+    return (s->flush_rows > 0 && rows_dirty(s->rows) >= s->flush_rows) || rows_dirty_bytes(s->rows) >= bytes;
+}
+
+static bool time_to_flush(const struct store *s, uint64_t now_ms)
+{
+    if (s->flushing)
+        return false;
+    if (window_open(s) || s->checkpoint_wanted)
+        return true;
+    if (s->flush_interval_ms == 0)
+        return false;
+    if (s->flushed == s->applied)
+        return checkpoint_due(s, now_ms);
+    return now_ms - s->flush_began_ms >= s->flush_interval_ms || too_dirty(s);
+}
+
+static int flush_if_time(struct store *s, uint64_t now_ms)
+{
+    if (s->durable == s->applied)
+        s->checkpoint_wanted = false;
+    if (!time_to_flush(s, now_ms))
+        return 0;
+    bool checkpoint = s->checkpoint_wanted || (s->flush_interval_ms > 0 && checkpoint_due(s, now_ms));
+    s->checkpoint_wanted = false;
+    s->flush_began_ms = now_ms;
+    if (checkpoint)
+        s->synced_ms = now_ms;
+    return start_flush(s, checkpoint);
+}
+
+int store_poll(struct store *s, uint64_t now_ms)
+{
+    if (!s->polled) {
+        s->polled = true;
+        s->synced_ms = now_ms;
+    }
+    int rc = s->fatal != 0 ? s->fatal : take_flush(s, false);
+    if (rc != 0)
+        return rc;
+    hand_over_trash(s);
+    retry_named(s, s->clock_ms);
+    rows_trim(s->rows);
+    extend_horizon(s);
+    rc = flush_if_time(s, now_ms);
+    if (rc == 0 && s->flush_interval_ms == 0)
+        rc = take_flush(s, true); /* Whoever sets no interval wants no work at times of its own. */
+    if (rc == 0)
+        rc = note_window(s, s->flush_interval_ms == 0);
+    return rc != 0 ? rc : s->fatal;
+}
+
+void store_checkpoint_soon(struct store *s)
+{
+    s->checkpoint_wanted = true;
+}
+
+int store_flush_now(struct store *s)
+{
+    int rc = s->fatal != 0 ? s->fatal : take_flush(s, true);
+    if (rc == 0)
+        rc = start_flush(s, true);
+    if (rc == 0)
+        rc = take_flush(s, true);
+    if (rc == 0)
+        rc = note_window(s, true);
+    if (rc == 0)
+        hand_over_trash(s);
+    return rc;
+}
+
+/* ---- opening ---- */
+
+static int join_path(const char *dir, const char *name, char **ret)
+{
+    return asprintf(ret, "%s/%s", dir, name) == -1 ? STORE_ENOMEM : 0;
+}
+
+static int explain_errno(const char *what, const char *path, char error[SCHEMA_ERROR_BYTES])
+{
+    snprintf(error, SCHEMA_ERROR_BYTES, "%s %s: %s", what, path, strerror(errno));
+    return STORE_EIO;
+}
+
+static int sync_path(const char *path, int flags, char error[SCHEMA_ERROR_BYTES])
+{
+    int fd = open(path, flags | O_CLOEXEC);
+    if (fd == -1)
+        return explain_errno("opening", path, error);
+    int rc = fsync(fd) == 0 ? 0 : explain_errno("syncing", path, error);
+    close(fd);
+    return rc;
+}
+
+static int sync_dir(const struct store *s, char error[SCHEMA_ERROR_BYTES])
+{
+    return sync_path(s->dir, O_RDONLY | O_DIRECTORY, error);
+}
+
+static int remove_beside(const struct store *s, const char *suffix, char error[SCHEMA_ERROR_BYTES])
+{
+    char *path;
+    if (asprintf(&path, "%s%s", s->path, suffix) == -1)
+        return schema_explain(NULL, STORE_ENOMEM, "installing a snapshot", error);
+    int rc = unlink(path) == 0 || errno == ENOENT ? 0 : explain_errno("removing", path, error);
+    free(path);
+    return rc;
+}
+
+/* Put an accepted snapshot in the place of the state file. The old WAL must be gone for good before the new file has
+ * the name, or SQLite would play it onto it; a crash in between leaves the accepted file, and opening comes here again.
+ */
+static int install_accepted(struct store *s, const char *accepted, char error[SCHEMA_ERROR_BYTES])
+{
+    int rc = remove_beside(s, "-wal", error);
+    if (rc == 0)
+        rc = remove_beside(s, "-shm", error);
+    if (rc == 0)
+        rc = sync_dir(s, error);
+    if (rc == 0 && rename(accepted, s->path) == -1)
+        rc = explain_errno("renaming", accepted, error);
+    return rc == 0 ? sync_dir(s, error) : rc;
+}
+
+static int finish_install(struct store *s, char error[SCHEMA_ERROR_BYTES])
+{
+    char *accepted;
+    if (join_path(s->dir, STORE_ACCEPTED, &accepted) != 0)
+        return schema_explain(NULL, STORE_ENOMEM, "opening the state", error);
+    int rc = access(accepted, F_OK) == 0 ? install_accepted(s, accepted, error) : 0;
+    free(accepted);
+    return rc;
+}
+
+static void take_meta(struct store *s, const struct meta *m)
+{
+    s->applied = s->durable = s->flushed = m->applied;
+    s->applied_term = s->durable_term = s->flushed_term = m->applied_term;
+    s->clock_ms = m->clock_ms;
+    s->revision = m->revision;
+    s->conf = m->conf;
+    s->conf_len = m->conf_len;
+    s->conf_index = m->conf_index;
+    s->conf_changed = false;
+}
+
+static int load(struct store *s, char error[SCHEMA_ERROR_BYTES])
+{
+    struct meta m;
+    int rc = schema_meta_load(s->db, &m);
+    if (rc != 0)
+        return schema_explain(s->db, rc, "reading where the state stands (table meta)", error);
+    take_meta(s, &m);
+    rc = schema_origins_load(s->db, &s->origins, &s->n_origins);
+    if (rc != 0)
+        return schema_explain(s->db, rc, "reading the origins", error);
+    s->origins_cap = s->n_origins;
+    struct rows_totals totals = {.count = m.keys, .expiring = m.keys_with_ttl, .hash = m.hash};
+    rc = rows_open(s->db, s->cache_bytes, &totals, &s->rows);
+    return rc == 0 ? 0 : schema_explain(s->db, rc, "preparing to read the state file", error);
+}
+
+/* Everything due up to the first horizon. */
+static int load_due(struct store *s, char error[SCHEMA_ERROR_BYTES])
+{
+    if (due_open(&s->due) != 0)
+        return schema_explain(NULL, STORE_ENOMEM, "opening the state", error);
+    due_set_horizon(s->due, plus_ms(s->clock_ms, STORE_DUE_WINDOW_MS));
+    s->due_read_ms = due_horizon_ms(s->due);
+    int rc = due_list_read(s->db, INT64_MIN, s->due_read_ms, &s->window);
+    if (rc != 0)
+        return schema_explain(s->db, rc, "reading keys that expire", error);
+    s->window_at = 0;
+    rc = note_window(s, true);
+    if (rc != 0)
+        schema_explain(NULL, rc, "reading keys that expire", error);
+    return rc;
+}
+
+/* Open the file and all that stands on it. What is in the file now becomes durable, so that the log may be cut up to
+ * it. */
+static int attach(struct store *s, char error[SCHEMA_ERROR_BYTES])
+{
+    int rc = schema_open(s->path, SCHEMA_CREATE, s->cluster_id, error, &s->db);
+    if (rc == 0)
+        rc = sync_dir(s, error);
+    if (rc == 0)
+        rc = flusher_open(s->path, s->checkpoint_bytes, s->notify, s->notify_ctx, error, &s->flusher);
+    if (rc == 0)
+        rc = flusher_settle(s->flusher, error);
+    if (rc == 0)
+        rc = load(s, error);
+    return rc == 0 ? load_due(s, error) : rc;
+}
+
+/* Undo any prefix of attach(). */
+static void detach(struct store *s)
+{
+    flusher_close(s->flusher); /* First: it may be reading frozen rows. */
+    if (s->flushing)
+        flush_release(&s->flush);
+    s->flushing = false;
+    rows_close(s->rows);
+    due_close(s->due);
+    sqlite3_close(s->db);
+    while (s->named != NULL)
+        named_pop(s);
+    free(s->window.base);
+    free(s->origins);
+    free(s->conf);
+    s->flusher = NULL;
+    s->rows = NULL;
+    s->due = NULL;
+    s->db = NULL;
+    s->window = (struct due_list){0};
+    s->origins = NULL;
+    s->n_origins = s->origins_cap = 0;
+    s->conf = NULL;
+    s->conf_len = 0;
+    s->ahead_ms = 0;
+}
+
+static int take_options(struct store *s, const struct store_options *o)
+{
+    memcpy(s->cluster_id, o->cluster_id, sizeof s->cluster_id);
+    s->cache_bytes = o->cache_bytes;
+    s->flush_interval_ms = o->flush_interval_ms;
+    s->flush_rows = o->flush_rows;
+    s->checkpoint_bytes = o->checkpoint_bytes;
+    s->value_bytes_max = o->value_bytes_max;
+    s->notify = o->notify;
+    s->notify_ctx = o->notify_ctx;
+    s->named_end = &s->named;
+    s->dir = strdup(o->dir);
+    return s->dir == NULL ? STORE_ENOMEM : join_path(s->dir, STORE_FILE, &s->path);
+}
+
+int store_open(const struct store_options *options, char error[256], struct store **ret)
+{
+    struct store *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return schema_explain(NULL, STORE_ENOMEM, "opening the state", error);
+    int rc = take_options(s, options);
+    if (rc != 0)
+        schema_explain(NULL, rc, "opening the state", error);
+    if (rc == 0)
+        rc = finish_install(s, error);
+    if (rc == 0)
+        rc = attach(s, error);
+    if (rc != 0) {
+        store_abandon(s);
+        return rc;
+    }
+    *ret = s;
+    return 0;
+}
+
+void store_abandon(struct store *s)
+{
+    if (s == NULL)
+        return;
+    detach(s);
+    command_release(&s->command);
+    free(s->dir);
+    free(s->path);
+    free(s);
+}
+
+void store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    if (store_flush_now(s) == 0)
+        flusher_settle(s->flusher, s->error);
+    store_abandon(s);
+}
+
+int store_install(struct store *s)
+{
+    char *incoming = NULL, *accepted = NULL;
+    int rc = join_path(s->dir, STORE_INCOMING, &incoming);
+    if (rc == 0)
+        rc = join_path(s->dir, STORE_ACCEPTED, &accepted);
+    if (rc == 0)
+        rc = sync_path(incoming, O_RDONLY, s->error);
+    if (rc == 0 && rename(incoming, accepted) == -1)
+        rc = explain_errno("renaming", incoming, s->error);
+    if (rc == 0)
+        rc = sync_dir(s, s->error);
+    if (rc == 0) {
+        detach(s);
+        s->fatal = 0;
+        rc = install_accepted(s, accepted, s->error);
+    }
+    if (rc == 0)
+        rc = attach(s, s->error);
+    free(incoming);
+    free(accepted);
+    s->fatal = rc;
+    return rc;
+}
