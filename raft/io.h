@@ -49,6 +49,7 @@ struct io_ops {
     void (*submit)(struct io *io, enum io_lane lane, struct io_job *job);
 
     uint64_t (*now_ms)(struct io *io);  /* monotonic */
+    uint64_t (*now_us)(struct io *io);  /* the same clock, finer; also on a worker */
     uint64_t (*random)(struct io *io);
     /* Call replica_timer() at or soon after at_ms; replaces the earlier request. */
     void (*timer)(struct io *io, uint64_t at_ms);

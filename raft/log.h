@@ -47,10 +47,11 @@ struct log_options {
 /* Open or create the log in io's directory: read meta, scan the segments, cut a torn tail, bump the start number.
  * Errors come with a sentence in error. Blocking; before the loop runs. */
 int log_open(struct io *io, const struct log_options *options, char error[256], struct log **ret);
-/* Wait for what is under way, close. Does not write what is still queued. NULL is fine. */
+/* Close. Does not write what is still queued. Memory is freed at once if nothing is under way, else when io calls done()
+ * of the last job, which it may do without having called run(); no callback is made from now on. NULL is fine. */
 void log_close(struct log *l);
 
-/* Was there nothing before log_open()? Then term, vote, first and last are 0, 0, 1, 0. */
+/* Had nothing been stored before log_open()? Then term, vote, first and last are 0, 0, 1, 0. */
 bool log_is_new(const struct log *l);
 /* Start number of this process: 1 for the first log_open() of a directory, one more for each; durable before open returns. */
 uint64_t log_start(const struct log *l);
@@ -64,10 +65,11 @@ uint64_t log_last(const struct log *l);    /* Last index appended, durable or no
 uint64_t log_durable(const struct log *l); /* Highest index known to be on disk. */
 /* Term of an entry; also of first - 1 (the base), when known. 0 when not known. */
 uint64_t log_term_at(const struct log *l, uint64_t index);
-uint64_t log_disk_bytes(const struct log *l);
+uint64_t log_disk_bytes(const struct log *l); /* Of the records held, not of the spares. */
 uint64_t log_sync_count(const struct log *l);
 uint64_t log_sync_us_median(const struct log *l); /* over the last 64 syncs */
-bool log_has_reserve(const struct log *l); /* False: no spare could be made (disk full): refuse client writes. */
+/* False: no spare could be made (disk full): refuse client writes. Asking tries again, once a second at most. */
+bool log_has_reserve(struct log *l);
 
 /* Append n entries at `index`, truncating everything from `index` on first (index <= last + 1, index >= first;
  * asserted). References each entry's blob. Memory now, disk in the next group.
@@ -76,7 +78,7 @@ int log_append(struct log *l, uint64_t index, const struct log_entry *entries, s
 /* The entry at index if it is in memory, else NULL. Borrowed until the next call that changes the log. */
 const struct log_entry *log_get(const struct log *l, uint64_t index);
 /* The entry at index, from memory or disk (blocking read of one segment; rare: far-behind followers and start).
- * The caller unrefs ret->blob. */
+ * The caller unrefs ret->blob. Errors: LOG_ENOENT; LOG_EIO, LOG_ECORRUPT (io->error has the words), LOG_ENOMEM. */
 int log_read(struct log *l, uint64_t index, struct log_entry *ret);
 /* Entries up to index have been applied: they may leave memory when memory_bytes is exceeded. */
 void log_applied(struct log *l, uint64_t index);
