@@ -273,9 +273,14 @@ static int core_open(lua_State *L)
     *lc = (struct lclient){0}; /* Closed, yet already under __gc: whatever fails next cannot leak. */
     luaL_setmetatable(L, CLIENT_METATABLE);
     int rc = client_open(&options, &lc->client);
+    if (rc == 0)
+        return 1;
     if (rc == CLIENT_ENOMEM)
         return luaL_error(L, "not enough memory");
-    return rc == 0 ? 1 : push_failure(L, "nodes: a list of host:port expected", "refused");
+    push_failure(L, client_message(lc->client), "refused"); /* Opened far enough to say why. */
+    client_close(lc->client);
+    lc->client = NULL;
+    return 3;
 }
 
 /* ---- Values, time ---- */

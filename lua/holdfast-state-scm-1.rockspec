@@ -25,11 +25,14 @@ build = {
     ["state.core"] = {
       sources = {
         "lua/core.c",
+        "lua/number.c",
+        "lua/table.c",
         "lua/value.c",
         "node/client/address.c",
         "node/client/channel.c",
         "node/client/client.c",
         "node/client/fields.c",
+        "node/client/seat.c",
         "node/resp/digits.c",
         "node/resp/value.c",
         "node/resp/write.c",

@@ -6,9 +6,6 @@
 #include <stddef.h>
 #include <lua.h>
 
-#define VALUE_DEPTH_MAX 128         /* Tables inside tables that can be stored. */
-#define VALUE_BYTES_MAX (64u << 20) /* Of one encoded value: a table that repeats itself grows fast. */
-
 /* Once per Lua state, before the others. */
 void value_init(lua_State *L);
 

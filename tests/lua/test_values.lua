@@ -168,10 +168,10 @@ return {
       check.equal(core.decode(text, "raw"), value, "raw " .. text)
     end
     for text, value in pairs({ ["0"] = 0, ["42"] = 42, ["-1"] = -1, ["0.5"] = 0.5, ["-2.25"] = -2.25,
-      ["1e+22"] = 1e22, ["9223372036854775807"] = math.maxinteger, ["10.6"] = 10.6 }) do
+      ["1e+22"] = 1e22, ["-0"] = -0.0, ["9223372036854775807"] = math.maxinteger, ["10.6"] = 10.6 }) do
       reads(text, value)
     end
-    for _, text in ipairs({ "", " 1", "1 ", "+5", "007", "-0", "1.50", "1.", ".5", "0x10", "inf", "nan", "-inf",
+    for _, text in ipairs({ "", " 1", "1 ", "+5", "007", "1.50", "1.", ".5", "0x10", "inf", "nan", "-inf",
       "infinity", "1e5", "9223372036854775808", "1\0", "v1.2", "true", "1,5", string.rep("1", 400) }) do
       reads(text, text)
     end

@@ -1,0 +1,116 @@
+--- test_process_live.lua - the client as part of a process: sockets, the collector, fork(); against a cluster.
+local context = ...
+local check = context.check
+local state = require "state"
+
+local run = string.format("process%d-%p", os.time(), {})
+
+local function connect(name)
+  return state.connect({ namespace = run .. "-" .. name })
+end
+
+-- How many descriptors this process has open, the pipe of the question included.
+local function descriptors()
+  local pipe = assert(io.popen("ls /proc/$PPID/fd | wc -l"))
+  local count = tonumber(pipe:read("a"))
+  pipe:close()
+  return count
+end
+
+-- The module of fork.c, compiled for this run; nil without a compiler.
+local function fork_module()
+  local path = os.tmpname()
+  local command = "cc -shared -fPIC -I/usr/include/lua5.4 -I/usr/local/include -o %s %sfork.c"
+  local loaded = os.execute(string.format(command, path, context.here)) and package.loadlib(path, "luaopen_fork")
+  os.remove(path)
+  return loaded and loaded()
+end
+
+local function increments(client, n)
+  local last = 0
+  for _ = 1, n do
+    local now = client.increment("n")
+    if not now or now <= last then
+      return false -- Somebody else's answer.
+    end
+    last = now
+  end
+  return true
+end
+
+return {
+  { "close leaves no socket open", function()
+    local before = descriptors()
+    for _ = 1, 20 do
+      local client = connect("close")
+      client.get("k")
+      client.close()
+    end
+    check.equal(descriptors(), before)
+  end },
+  { "clients that are dropped are closed by the collector", function()
+    local before = descriptors()
+    for _ = 1, 20 do
+      connect("dropped").get("k")
+    end
+    collectgarbage()
+    collectgarbage()
+    check.equal(descriptors(), before)
+  end },
+  { "all calls under an aggressive collector", function()
+    collectgarbage("setpause", 1)
+    collectgarbage("setstepmul", 1000)
+    local client <close> = connect("collector")
+    for i = 1, 200 do
+      check.truthy(client.set("k" .. i, { i, name = nil, { deep = { tostring(i) } } }))
+      check.equal(client.list_push("l", { i }), i)
+    end
+    check.equal(client.get("k7"), { 7, { deep = { "7" } } })
+    check.equal(#client.keys(), 201)
+    check.equal(client.get_all().k200, { 200, { deep = { "200" } } })
+    check.returns({ true, 201 }, client.clear())
+    collectgarbage("setpause", 200)
+    collectgarbage("setstepmul", 100)
+  end },
+  { "a fork()ed child opens its own connection", function()
+    local fork = fork_module()
+    if not fork then
+      print("     no compiler: left out")
+      return
+    end
+    local client <close> = connect("fork")
+    check.returns({ true, false }, client.delete("n"))
+    local children = {}
+    for i = 1, 3 do
+      local pid = fork.fork()
+      if pid == 0 then
+        fork.leave(increments(client, 50) and 0 or 1)
+      end
+      children[i] = pid
+    end
+    local ok = increments(client, 50)
+    for _, pid in ipairs(children) do
+      check.equal(fork.wait(pid), 0, "a child's exit status")
+    end
+    check.truthy(ok, "the parent's answers")
+    check.returns({ 200 }, client.get("n"))
+    client.clear()
+  end },
+  { "a child that closes the client leaves its parent's alone", function()
+    local fork = fork_module()
+    if not fork then
+      print("     no compiler: left out")
+      return
+    end
+    local client <close> = connect("child")
+    client.set("k", 1)
+    local pid = fork.fork()
+    if pid == 0 then
+      client.close()
+      fork.leave(0)
+    end
+    check.equal(fork.wait(pid), 0)
+    check.returns({ 1 }, client.get("k"))
+    client.clear()
+  end },
+}
