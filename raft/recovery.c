@@ -88,7 +88,7 @@ static int refuse(struct recovery *v, int rc, const char *what)
 {
     char name[SEGMENT_NAME_BYTES];
     segment_name(name, v->reader.number);
-    snprintf(v->error, 256, "%s: %s", name, what);
+    snprintf(v->error, 256, "%s: %.220s", name, what);
     return rc;
 }
 
