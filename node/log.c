@@ -41,7 +41,7 @@ static int open_path(const char *path)
     return fd >= 0 ? fd : -errno;
 }
 
-int log_open(const char *path, enum log_level level)
+int log_begin(const char *path, enum log_level level)
 {
     out.level = level;
     if (*path == '\0')
@@ -51,7 +51,7 @@ int log_open(const char *path, enum log_level level)
     int fd = open_path(path);
     if (fd < 0)
         return fd;
-    log_close();
+    log_end();
     strcpy(out.path, path);
     out.fd = fd;
     return 0;
@@ -81,7 +81,7 @@ void log_reopen(void)
     close(fd);
 }
 
-void log_close(void)
+void log_end(void)
 {
     if (out.fd != STDERR_FILENO)
         close(out.fd);

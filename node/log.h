@@ -2,6 +2,7 @@
  *
  *     2026-01-31T12:00:00.123Z info   listening for clients on 127.0.0.1:7401
  *
+ * (raft/log.h, the replicated log, has log_open() and log_close(): hence begin and end here.)
  * Process-wide, since there is one operator. Loop thread; log_write() may be called on any thread. */
 #pragma once
 #include <stdbool.h>
@@ -13,12 +14,12 @@ int log_level_from_name(const char *name);
 const char *log_level_name(enum log_level level);
 
 /* path "" is standard error; a file is appended to. 0, or -errno (then the log stays where it was). */
-int log_open(const char *path, enum log_level level);
+int log_begin(const char *path, enum log_level level);
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 /* Open the same path anew, for a log rotator that has moved the file (SIGHUP). */
 void log_reopen(void);
-void log_close(void);
+void log_end(void);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
