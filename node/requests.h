@@ -20,6 +20,7 @@ enum request_failure {
     REQUEST_NO_QUORUM, /* CLUSTERDOWN no quorum: a leader could not confirm that it still leads (reads). */
     REQUEST_NO_LINK,   /* TRYAGAIN: a leader is known, but there is no link to it; nothing was sent. */
     REQUEST_UNKNOWN,   /* UNKNOWN: proposed, and not known committed by the deadline. */
+    REQUEST_NO_SPACE,  /* MISCONF: the leader's disk reserve is used up; nothing was appended. */
     REQUEST_STOPPING,  /* CLUSTERDOWN: this node is shutting down; nothing was sent. */
 };
 

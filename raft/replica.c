@@ -409,11 +409,22 @@ fail:
     return rc;
 }
 
+void replica_stop(struct replica *r)
+{
+    r->failed = true; /* Nothing that still completes may step the core. */
+}
+
+bool replica_busy(const struct replica *r)
+{
+    return r->install.writing || r->offer.reading;
+}
+
 void replica_close(struct replica *r)
 {
     if (r == NULL)
         return;
-    r->failed = true; /* Nothing that still completes may step the core. */
+    assert(!replica_busy(r));
+    replica_stop(r);
     install_release(r);
     offer_release(r);
     log_close(r->log);
@@ -552,6 +563,20 @@ uint64_t replica_start(const struct replica *r)
 uint64_t replica_leader(const struct replica *r)
 {
     return r->leader;
+}
+
+bool replica_knows(const struct replica *r, uint64_t id)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->servers[i].id == id)
+            return true;
+    return false;
+}
+
+uint64_t replica_term(const struct replica *r)
+{
+    return r->term;
 }
 
 uint64_t replica_match(const struct replica *r, uint64_t peer)

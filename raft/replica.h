@@ -80,6 +80,10 @@ struct replica_options {
 /* Open the log, recover, and take part. Callbacks begin with the first replica_timer(), which is asked for at once.
  * Errors come with a sentence. Everything in options is copied but io, which must outlive the replica. */
 int replica_open(const struct replica_options *options, char error[256], struct replica **ret);
+/* Take no further part: nothing is sent, stepped or called back from now on. Before replica_close() the loop must run
+ * until replica_busy() is false, since a worker may still have a file of ours. */
+void replica_stop(struct replica *r);
+bool replica_busy(const struct replica *r);
 void replica_close(struct replica *r); /* NULL is fine. */
 
 /* What io and the links report. */
@@ -141,4 +145,6 @@ struct replica_status {
 void replica_status(const struct replica *r, struct replica_status *ret);
 uint64_t replica_start(const struct replica *r);  /* This process's start number. */
 uint64_t replica_leader(const struct replica *r); /* 0 when none is known. */
+uint64_t replica_term(const struct replica *r);
+bool replica_knows(const struct replica *r, uint64_t id); /* Is it a member? */
 uint64_t replica_match(const struct replica *r, uint64_t peer);

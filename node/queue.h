@@ -1,0 +1,128 @@
+/* queue.h - inside of requests.h: the batches on their way, for requests.c (gathering, deadlines, answers), route.c
+ * (who leads, and getting batches there) and node.c (which joins them to raft and store). Free of libuv, so that a
+ * simulated node runs the same code. */
+#pragma once
+#include "node/requests.h"
+#include "raft/replica.h"
+#include "store/store.h"
+
+/* Frames between daemons. Numbers are for ever. All numbers little-endian. */
+enum peer_kind {
+    PEER_FORWARD = 32, /* a batch, as in store/command.h: origin's start and seq are in its header */
+    PEER_REFUSED = 33, /* u64 start, u64 seq, u64 enum peer_refusal: the batch was certainly not appended this time */
+    PEER_ANSWER = 34,  /* u64 start, u64 seq, then one outcome a command */
+    PEER_READS = 35,   /* u64 id, u64 n, then n commands */
+    PEER_READ_ANSWERS = 36, /* u64 id, u64 1 answered or 0 refused, then one outcome a command */
+};
+enum peer_refusal { PEER_NOT_LEADER = 1, PEER_NO_SPACE = 2 };
+
+#define QUEUE_BATCH_BYTES (1u << 20) /* A gathering batch past this is closed and the next begun. */
+#define QUEUE_BATCH_COMMANDS 65536
+#define QUEUE_WRITES_IN_FLIGHT 4
+#define QUEUE_READS_IN_FLIGHT 4
+#define QUEUE_RETRY_MS 10       /* Before what a node refused is offered again. */
+#define QUEUE_FOREIGN_MAX 10000 /* Read batches of other nodes waiting here. */
+
+struct waiter {
+    struct conn *conn; /* NULL: it has had its answer (the deadline passed). */
+    uint64_t deadline_ms;
+    uint32_t at; /* Offset of its command in the batch. */
+};
+
+/* A batch of writes or of reads, from gathering to its last answer. */
+struct batch {
+    struct batch *next;
+    struct command_buf commands; /* Writes: begins with a batch header. Empty once it has become `blob`. */
+    struct blob *blob;
+    struct waiter *waiters;
+    uint32_t n, cap, n_dead;
+    uint64_t deadline_ms; /* The earliest of its waiters'. */
+    uint64_t seq;         /* Writes: 0 until first sent. Reads: id of the frame, or ticket of the round. */
+    uint64_t epoch;       /* Of the route over which it was last sent. */
+    bool maybe;           /* It may stand in a log somewhere. */
+};
+
+struct batch_list {
+    struct batch *first, **last;
+    size_t n;
+};
+
+/* Reads of another node, waiting for a round here. */
+struct foreign_reads {
+    struct foreign_reads *next;
+    uint64_t from, id, n, ticket;
+    size_t len;
+    uint8_t commands[];
+};
+
+enum route { ROUTE_NONE, ROUTE_SELF, ROUTE_PEER };
+
+struct requests {
+    struct replica *replica;
+    struct store *store;
+    uint64_t self, start;
+    size_t bytes, bytes_max; /* Of commands waiting or in flight. */
+    size_t dirty_bytes_max;
+    uint64_t waiting_writes, waiting_reads; /* Requests without an answer. */
+    uint64_t (*now_ms)(void *ctx);
+    uint64_t (*clock_ms)(void *ctx); /* Best guess of the replicated clock. */
+    void (*log)(void *ctx, int level, const char *text);
+    void *ctx;
+
+    /* Writes: closed and gathering batches that were never sent, then those in flight, oldest first. */
+    struct batch_list unsent_writes, flying_writes;
+    struct batch *gather_writes;
+    uint64_t next_seq;
+    /* Reads likewise; those that wait for a round here, or for an answer from the leader. */
+    struct batch_list unsent_reads, round_reads, remote_reads;
+    struct batch *gather_reads;
+    uint64_t next_read_id;
+    struct foreign_reads *foreign, **foreign_last;
+    size_t n_foreign;
+
+    uint64_t epoch; /* Grows whenever what was sent may have been lost. */
+    enum route route;
+    uint64_t leader;   /* With ROUTE_PEER: whom to send to. */
+    uint64_t term;     /* Of that route. */
+    uint64_t retry_ms; /* Nothing is sent before. */
+    bool stopping;
+    struct batch *spare;               /* One batch kept for reuse. */
+    struct outcome_buf outcomes;       /* Scratch for reads that went through a round. */
+    struct outcome_buf local_outcomes; /* And for stale ones, which may be asked while those are handed out. */
+    uint64_t proposed, forwarded, resent, duplicates;
+};
+
+struct requests *node_requests(struct node *n);
+
+/* requests.c */
+void requests_init(struct requests *q, struct replica *replica, struct store *store, uint64_t self, uint64_t start);
+void requests_release(struct requests *q);
+/* Fail what has passed its deadline. */
+void requests_expire(struct requests *q, uint64_t now_ms);
+/* Our own batch `seq` was applied with these outcomes (or they came from the leader): answer it. */
+void requests_answered(struct requests *q, uint64_t seq, const uint8_t *outcomes, size_t len);
+/* The state jumped ahead by a snapshot that contains our batches up to seq: their answers are lost. */
+void requests_skipped(struct requests *q, uint64_t seq);
+/* Everything that was not sent is failed, and nothing new will be. */
+void requests_stop(struct requests *q);
+bool requests_idle(const struct requests *q);
+struct batch *batch_list_pop(struct batch_list *l);
+void batch_list_push(struct batch_list *l, struct batch *b);
+void batch_list_prepend(struct batch_list *l, struct batch_list *front);
+void batch_fail(struct requests *q, struct batch *b, bool writes, enum request_failure why);
+void batch_free(struct requests *q, struct batch *b);
+/* Give each waiter of a read or write batch its outcome. False when the outcomes do not fit the batch; nobody was
+ * answered then. */
+bool batch_answer(struct requests *q, struct batch *b, bool writes, const uint8_t *outcomes, size_t len);
+
+/* route.c */
+/* Send what can be sent: called once each turn of the loop. */
+void route_flush(struct requests *q);
+/* Leadership, readiness or a link changed: what is in flight is sent again. */
+void route_changed(struct requests *q);
+/* Our batch met a gap (an earlier one is missing): send all again. */
+void route_gap(struct requests *q);
+void route_message(struct requests *q, uint64_t from, uint8_t kind, const uint8_t *payload, size_t len);
+void route_read_ready(struct requests *q, uint64_t ticket, bool ok);
+/* Leader: tell the origin what its batch came to. */
+void route_answer(struct requests *q, const struct batch_header *h, const struct outcome_buf *outcomes);
