@@ -1,5 +1,5 @@
-/* client_hiredis.c - what a C program does with a Redis library, against a Holdfast node: blocking calls, binary values,
- * a pipeline, errors. Usage: client_hiredis PORT. Prints the first thing that is not as it should be. */
+/* client_hiredis.c - what a C program does with a Redis library, against a Holdfast node: blocking calls, binary
+ * values, a pipeline, errors. Usage: client_hiredis PORT. Prints the first thing that is not as it should be. */
 #include <hiredis/hiredis.h>
 #include <stdio.h>
 #include <stdlib.h>

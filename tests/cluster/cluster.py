@@ -71,11 +71,12 @@ def free_ports(n):
 
 
 class Node:
-    def __init__(self, cluster, node_id, port, peer_port):
+    def __init__(self, cluster, node_id, port, peer_port, host="127.0.0.1", peer_host="127.0.0.1", prefix=()):
         self.cluster = cluster
         self.id = node_id
-        self.port = port
-        self.peer_port = peer_port
+        self.host, self.port = host, port
+        self.peer_host, self.peer_port = peer_host, peer_port
+        self.prefix = list(prefix)  # Of the command line: a program that executes the rest elsewhere.
         self.dir = os.path.join(cluster.dir, "n%d" % node_id)
         self.log = os.path.join(cluster.dir, "n%d.log" % node_id)
         self.process = None
@@ -84,17 +85,23 @@ class Node:
     def __repr__(self):
         return "node %d (port %d)" % (self.id, self.port)
 
+    def address(self):
+        return "%s:%d" % (self.host, self.port)
+
+    def peer_address(self):
+        return "%s:%d" % (self.peer_host, self.peer_port)
+
     def arguments(self, **settings):
         all_settings = {
             "node-id": self.id,
             "data-dir": self.dir,
-            "listen": "127.0.0.1:%d" % self.port,
-            "peer-listen": "127.0.0.1:%d" % self.peer_port,
+            "listen": self.address(),
+            "peer-listen": self.peer_address(),
             "members": self.cluster.members(),
         }
         all_settings.update(self.cluster.settings)
         all_settings.update({k.replace("_", "-"): v for k, v in settings.items()})
-        line = [HOLDFASTD]
+        line = self.prefix + [HOLDFASTD]
         for name, value in all_settings.items():
             if value is not None:
                 line += ["--" + name, str(value)]
@@ -136,7 +143,7 @@ class Node:
         return self.process is not None and self.process.poll() is None
 
     def wire(self, timeout=10.0):
-        return Wire(self.port, timeout * PATIENCE)
+        return Wire(self.port, timeout * PATIENCE, self.host)
 
     def call(self, *args, timeout=10.0):
         with self.wire(timeout) as w:
@@ -157,8 +164,11 @@ class Cluster:
         self.dir = tempfile.mkdtemp(prefix="holdfast-test-")
         self.settings = {k.replace("_", "-"): v for k, v in settings.items()}
         self.environment = environment or {}
+        self.nodes = self.make_nodes(n)
+
+    def make_nodes(self, n):
         ports = free_ports(2 * n)
-        self.nodes = [Node(self, i + 1, ports[i], ports[n + i]) for i in range(n)]
+        return [Node(self, i + 1, ports[i], ports[n + i]) for i in range(n)]
 
     def __enter__(self):
         try:
@@ -171,10 +181,10 @@ class Cluster:
         self.close(failed=error)
 
     def members(self):
-        return ",".join("%d=127.0.0.1:%d" % (n.id, n.peer_port) for n in self.nodes)
+        return ",".join("%d=%s" % (n.id, n.peer_address()) for n in self.nodes)
 
     def addresses(self):
-        return ",".join("127.0.0.1:%d" % n.port for n in self.nodes)
+        return ",".join(n.address() for n in self.nodes)
 
     def start(self):
         for n in self.nodes:

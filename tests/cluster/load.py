@@ -50,7 +50,7 @@ class Worker(threading.Thread):
         while not self.stopping.is_set():
             if wire is None:
                 try:
-                    wire = Wire(self.node.port, ANSWER_TIMEOUT_S)
+                    wire = Wire(self.node.port, ANSWER_TIMEOUT_S, self.node.host)
                 except Lost:
                     self.stopping.wait(PAUSE_WHEN_REFUSED_S)
                     continue
