@@ -1,10 +1,10 @@
 /* client.h - a connection to a Holdfast cluster: finds the leader, follows it, retries what is safe.
  * Used by the command line and by Lua. Blocking, one thread at a time per client.
  *
- * Which retries are safe: a request that was certainly not executed (no connection, CLUSTERDOWN, TRYAGAIN,
- * OVERLOADED, LOADING) is sent again, to the next node, until the deadline. A request that may have been executed
- * (the connection broke after bytes of it were sent, or UNKNOWN came back) is sent again only when it is a
- * read; a write gives CLIENT_EUNKNOWN. */
+ * Which retries are safe: a request that was certainly not executed (no connection, one that broke before the whole
+ * request was handed over, CLUSTERDOWN, TRYAGAIN, OVERLOADED, LOADING) is sent again, to the next node, until the
+ * deadline. A request that may have been executed (the connection broke later, or UNKNOWN came back) is sent again
+ * only when it is a read; a write gives CLIENT_EUNKNOWN. */
 #pragma once
 #include "node/resp/value.h"
 
@@ -20,15 +20,16 @@ enum client_err {
 };
 
 struct client_options {
-    const char *nodes;     /* "host:port[,host:port...]"; NULL: HOLDFAST_NODES, else 127.0.0.1:7401,:7402,:7403 */
-    unsigned timeout_ms;   /* Deadline of one call, connecting and retries included; 0: 5,000 */
+    const char *nodes;           /* "host:port[,host:port...]"; NULL: HOLDFAST_NODES, else 127.0.0.1:7401,:7402,:7403 */
+    unsigned timeout_ms;         /* Deadline of one call, connecting and retries included; 0: 5,000 */
     const char *user, *password; /* NULL: HOLDFAST_USER, HOLDFAST_PASSWORD, else none */
 };
 #define CLIENT_NODES_MAX 16
 #define CLIENT_TIMEOUT_MS_DEFAULT 5000
 #define CLIENT_NODES_DEFAULT "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
 
-/* Parses the options and connects to nobody yet. Options are copied. */
+/* Parses the options and connects to nobody yet. Options are copied. On CLIENT_EINVAL too *ret is set, but good only
+ * for client_message() and client_close(). */
 int client_open(const struct client_options *options, struct client **ret);
 void client_close(struct client *c); /* NULL is fine. */
 /* What went wrong last, for people; "" when nothing. Lives until the next call. */
@@ -36,9 +37,10 @@ const char *client_message(const struct client *c);
 /* host:port of the node the last answer came from; "" before the first. */
 const char *client_node(const struct client *c);
 
-/* One request. On 0 *ret is the reply (maybe RESP_ERROR: the server's refusal is an answer), freed by the caller.
- * is_write decides what a lost connection means (see above). */
-int client_call(struct client *c, bool is_write, int argc, const char *const *argv, const size_t *lens, struct resp_value **ret);
+/* One request; lens may be NULL when every argument is a C string. On 0 *ret is the reply (maybe RESP_ERROR: the
+ * server's refusal is an answer), freed by the caller. is_write decides what a lost connection means (see above). */
+int client_call(struct client *c, bool is_write, int argc, const char *const *argv, const size_t *lens,
+                struct resp_value **ret);
 /* n requests at once in one pipeline to one node, reads only. On 0 ret[0..n) are the replies. */
 struct client_request {
     int argc;
@@ -46,10 +48,11 @@ struct client_request {
     const size_t *lens;
 };
 int client_read_many(struct client *c, size_t n, const struct client_request *requests, struct resp_value **ret);
-/* The same, to one given node by its place in the list, without following the leader and without retry
+/* One request to one given node by its place in the list, without following the leader and without retry
  * (status asks every node). client_node_count() says how many there are; client_node_name() what they are. */
-int client_call_node(struct client *c, int node, int argc, const char *const *argv, const size_t *lens, struct resp_value **ret);
+int client_call_node(struct client *c, int node, int argc, const char *const *argv, const size_t *lens,
+                     struct resp_value **ret);
 int client_node_count(const struct client *c);
 const char *client_node_name(const struct client *c, int node);
-/* A fork()ed child must not share its parent's sockets: true when the process changed since client_open();
- * every call checks it and reconnects by itself. */
+/* A fork()ed child must not share its parent's sockets: every call checks whether the process changed since
+ * client_open(), and if so lets go of the inherited connection, saying nothing on it, and makes its own. */

@@ -1,0 +1,358 @@
+/* client.c - one call: attempts at one node after another until an answer or the deadline.
+ *   attempt: take a seat --> send --> receive --> judge the reply
+ *               |             |          |             `-- not now (CLUSTERDOWN, ...): pause, next node
+ *               |             |          `-- lost: a read goes on to the next node, a write is unknown
+ *               `-------------`-- not done for sure: next node
+ * Invariants: between calls the connection holds no answer that is still owed; after any failure in the middle of
+ * one the connection is closed. Failure: every way out that is not 0 leaves a sentence in c->message. */
+#include "node/client/client.h"
+#include "node/client/seat.h"
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAUSE_MS_MIN 10
+#define PAUSE_MS_MAX 100
+#define OUT_BYTES_KEPT (256 << 10)
+
+struct client {
+    struct seat seat;
+    unsigned timeout_ms;
+    pid_t pid;           /* The process that may use the seat's connection. */
+    struct resp_buf out; /* The call under way as bytes. */
+    const char *node;    /* Name of the last node that answered. */
+    char message[SEAT_MESSAGE_MAX + 128];
+};
+
+/* ---- Opening and closing ---- */
+
+static const char *or_environment(const char *given, const char *variable)
+{
+    const char *value = given != NULL ? given : getenv(variable);
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+static bool copy_credential(const char *given, const char *variable, char **ret)
+{
+    const char *value = or_environment(given, variable);
+    *ret = value != NULL ? strdup(value) : NULL;
+    return value == NULL || *ret != NULL;
+}
+
+static int set_nodes(struct client *c, const char *given)
+{
+    const char *nodes = or_environment(given, "HOLDFAST_NODES");
+    char why[160];
+    int n = addresses_parse(nodes != NULL ? nodes : CLIENT_NODES_DEFAULT, c->seat.nodes, why, sizeof why);
+    if (n < 0) {
+        snprintf(c->message, sizeof c->message, "nodes: %s", why);
+        return CLIENT_EINVAL;
+    }
+    c->seat.n_nodes = n;
+    return 0;
+}
+
+int client_open(const struct client_options *options, struct client **ret)
+{
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return CLIENT_ENOMEM;
+    channel_init(&c->seat.channel);
+    c->pid = getpid();
+    c->node = "";
+    c->timeout_ms = options->timeout_ms != 0 ? options->timeout_ms : CLIENT_TIMEOUT_MS_DEFAULT;
+    if (!copy_credential(options->user, "HOLDFAST_USER", &c->seat.user) ||
+        !copy_credential(options->password, "HOLDFAST_PASSWORD", &c->seat.password)) {
+        client_close(c);
+        return CLIENT_ENOMEM;
+    }
+    *ret = c;
+    return set_nodes(c, options->nodes);
+}
+
+void client_close(struct client *c)
+{
+    if (c == NULL)
+        return;
+    seat_release(&c->seat);
+    resp_buf_release(&c->out);
+    free(c);
+}
+
+const char *client_message(const struct client *c)
+{
+    return c->message;
+}
+
+const char *client_node(const struct client *c)
+{
+    return c->node;
+}
+
+int client_node_count(const struct client *c)
+{
+    return c->seat.n_nodes;
+}
+
+const char *client_node_name(const struct client *c, int node)
+{
+    assert(node >= 0 && node < c->seat.n_nodes);
+    return c->seat.nodes[node].name;
+}
+
+/* ---- One attempt ---- */
+
+enum attempt {
+    ATTEMPT_DONE,
+    ATTEMPT_NEXT,   /* Not done: the next node may do it at once. */
+    ATTEMPT_LATER,  /* Not done: the cluster needs a moment. */
+    ATTEMPT_FAILED, /* The call ends with call->rc. */
+};
+
+struct call {
+    bool is_write;
+    int64_t deadline_ms;
+    size_t n;                    /* Requests in c->out. */
+    struct resp_value **replies; /* n of them; NULL where none has come. */
+    int rc;
+};
+
+static void drop_replies(struct call *call)
+{
+    for (size_t i = 0; i < call->n; i++) {
+        resp_value_free(call->replies[i]);
+        call->replies[i] = NULL;
+    }
+}
+
+static enum attempt failed(struct call *call, int rc)
+{
+    call->rc = rc;
+    return ATTEMPT_FAILED;
+}
+
+/* Nothing was done, or doing it twice does no harm: another node may be asked, unless rc is about more than this one.
+ */
+static enum attempt leave(struct client *c, struct call *call, int rc)
+{
+    snprintf(c->message, sizeof c->message, "%s", c->seat.message);
+    seat_leave(&c->seat, true);
+    return rc == CLIENT_EUNAVAILABLE ? ATTEMPT_NEXT : failed(call, rc);
+}
+
+/* The request was handed over, and no whole answer came. */
+static enum attempt lost(struct client *c, struct call *call, int rc)
+{
+    rc = seat_from_channel(&c->seat, c->seat.at, &c->seat.channel, rc);
+    if (rc != CLIENT_EUNAVAILABLE || !call->is_write)
+        return leave(c, call, rc);
+    snprintf(c->message, sizeof c->message, "the request was sent, and no answer came: %s", c->seat.message);
+    seat_leave(&c->seat, true);
+    return failed(call, CLIENT_EUNKNOWN);
+}
+
+static bool reply_is_one_of(const struct resp_value *reply, const char *const *words)
+{
+    while (*words != NULL && !seat_reply_is(reply, *words))
+        words++;
+    return *words != NULL;
+}
+
+static enum attempt judge(const struct resp_value *reply, struct call *call)
+{
+    static const char *const not_now[] = {"CLUSTERDOWN", "TRYAGAIN", "OVERLOADED", "LOADING", NULL};
+    static const char *const denied[] = {"NOAUTH", "WRONGPASS", "NOPERM", NULL};
+    if (reply->type != RESP_ERROR)
+        return ATTEMPT_DONE;
+    if (reply_is_one_of(reply, not_now))
+        return ATTEMPT_LATER;
+    if (reply_is_one_of(reply, denied))
+        return failed(call, CLIENT_EDENIED);
+    if (seat_reply_is(reply, "UNKNOWN"))
+        return call->is_write ? failed(call, CLIENT_EUNKNOWN) : ATTEMPT_LATER;
+    return ATTEMPT_DONE;
+}
+
+/* The whole pipeline's verdict is that of the first reply that is no answer. */
+static enum attempt judge_all(struct client *c, struct call *call)
+{
+    for (size_t i = 0; i < call->n; i++) {
+        enum attempt verdict = judge(call->replies[i], call);
+        if (verdict == ATTEMPT_DONE)
+            continue;
+        snprintf(c->message, sizeof c->message, "%s: %s", c->node, call->replies[i]->bytes);
+        if (verdict == ATTEMPT_LATER && c->seat.n_nodes > 1)
+            seat_leave(&c->seat, false);
+        return verdict;
+    }
+    return ATTEMPT_DONE;
+}
+
+/* A read may be asked elsewhere, so one silent node gets half of the time only. */
+static int64_t answer_deadline(const struct client *c, const struct call *call)
+{
+    int64_t now = channel_now_ms();
+    bool has_other = !call->is_write && c->seat.n_nodes > 1;
+    return has_other ? now + (call->deadline_ms - now) / 2 : call->deadline_ms;
+}
+
+static enum attempt attempt(struct client *c, struct call *call)
+{
+    struct channel *channel = &c->seat.channel;
+    int rc = seat_take(&c->seat, call->deadline_ms);
+    if (rc != 0)
+        return leave(c, call, rc);
+    int64_t deadline_ms = answer_deadline(c, call);
+    rc = channel_send(channel, c->out.base, c->out.len, deadline_ms);
+    if (rc != 0)
+        return leave(c, call, seat_from_channel(&c->seat, c->seat.at, channel, rc));
+    for (size_t i = 0; i < call->n; i++) {
+        rc = channel_receive(channel, deadline_ms, &call->replies[i]);
+        if (rc != 0)
+            return lost(c, call, rc);
+    }
+    c->node = c->seat.nodes[c->seat.at].name;
+    return judge_all(c, call);
+}
+
+/* ---- The call ---- */
+
+/* Clients that failed together must not come back together; the clock's nanoseconds are chance enough for that. */
+static void pause_before_retry(unsigned n_pauses, int64_t deadline_ms)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t ms = PAUSE_MS_MIN << (n_pauses < 4 ? n_pauses : 4);
+    if (ms > PAUSE_MS_MAX)
+        ms = PAUSE_MS_MAX;
+    ms -= now.tv_nsec % (ms / 2 + 1);
+    int64_t left = deadline_ms - channel_now_ms();
+    if (left > 0)
+        poll(NULL, 0, (int)(ms < left ? ms : left));
+}
+
+static int unavailable(struct client *c)
+{
+    char last[sizeof c->seat.message];
+    snprintf(last, sizeof last, "%.*s", SEAT_MESSAGE_MAX - 1, c->message);
+    snprintf(c->message, sizeof c->message, "not done within %u ms; last: %s", c->timeout_ms, last);
+    return CLIENT_EUNAVAILABLE;
+}
+
+static int run(struct client *c, struct call *call)
+{
+    unsigned n_failed = 0, n_pauses = 0;
+    for (;;) {
+        enum attempt outcome = attempt(c, call);
+        if (outcome == ATTEMPT_DONE)
+            return 0;
+        drop_replies(call);
+        if (outcome == ATTEMPT_FAILED)
+            return call->rc;
+        n_failed++;
+        if (outcome == ATTEMPT_LATER || n_failed % (unsigned)c->seat.n_nodes == 0)
+            pause_before_retry(n_pauses++, call->deadline_ms);
+        if (channel_now_ms() >= call->deadline_ms)
+            return unavailable(c);
+    }
+}
+
+static void check_process(struct client *c)
+{
+    if (c->pid == getpid())
+        return;
+    channel_close(&c->seat.channel); /* Only our copy of it: the parent's goes on undisturbed. */
+    c->pid = getpid();
+}
+
+/* The start of every call. */
+static int begin(struct client *c, size_t n, const struct client_request *requests)
+{
+    check_process(c);
+    c->message[0] = '\0';
+    if (c->out.failed || c->out.cap > OUT_BYTES_KEPT)
+        resp_buf_release(&c->out);
+    c->out.len = 0;
+    for (size_t i = 0; i < n; i++) {
+        assert(requests[i].argc > 0);
+        seat_encode(&c->out, requests[i].argc, requests[i].argv, requests[i].lens);
+    }
+    if (!c->out.failed)
+        return 0;
+    snprintf(c->message, sizeof c->message, "out of memory");
+    return CLIENT_ENOMEM;
+}
+
+static int call_many(struct client *c, bool is_write, size_t n, const struct client_request *requests,
+                     struct resp_value **replies)
+{
+    struct call call = {.is_write = is_write, .n = n, .replies = replies};
+    call.deadline_ms = channel_now_ms() + c->timeout_ms;
+    int rc = begin(c, n, requests);
+    if (rc == 0)
+        rc = run(c, &call);
+    if (rc == 0)
+        c->message[0] = '\0';
+    return rc;
+}
+
+int client_call(struct client *c, bool is_write, int argc, const char *const *argv, const size_t *lens,
+                struct resp_value **ret)
+{
+    struct client_request request = {argc, argv, lens};
+    struct resp_value *reply = NULL;
+    int rc = call_many(c, is_write, 1, &request, &reply);
+    if (rc == 0)
+        *ret = reply;
+    return rc;
+}
+
+int client_read_many(struct client *c, size_t n, const struct client_request *requests, struct resp_value **ret)
+{
+    if (n == 0)
+        return 0;
+    struct resp_value **replies = calloc(n, sizeof *replies);
+    int rc = replies == NULL ? CLIENT_ENOMEM : call_many(c, false, n, requests, replies);
+    if (rc == 0)
+        memcpy(ret, replies, n * sizeof *ret);
+    free(replies);
+    return rc;
+}
+
+static int call_channel(struct client *c, int node, struct channel *ch, int64_t deadline_ms, struct resp_value **ret)
+{
+    int rc = channel_send(ch, c->out.base, c->out.len, deadline_ms);
+    if (rc != 0)
+        return seat_from_channel(&c->seat, node, ch, rc);
+    rc = channel_receive(ch, deadline_ms, ret);
+    if (rc == 0) {
+        c->node = c->seat.nodes[node].name;
+        return 0;
+    }
+    rc = seat_from_channel(&c->seat, node, ch, rc);
+    return rc == CLIENT_EUNAVAILABLE ? CLIENT_EUNKNOWN : rc;
+}
+
+int client_call_node(struct client *c, int node, int argc, const char *const *argv, const size_t *lens,
+                     struct resp_value **ret)
+{
+    assert(node >= 0 && node < c->seat.n_nodes);
+    int64_t deadline_ms = channel_now_ms() + c->timeout_ms;
+    struct client_request request = {argc, argv, lens};
+    struct channel channel;
+    int rc = begin(c, 1, &request);
+    if (rc != 0)
+        return rc;
+    rc = seat_visit(&c->seat, node, deadline_ms, &channel);
+    if (rc == 0)
+        rc = call_channel(c, node, &channel, deadline_ms, ret);
+    channel_close(&channel);
+    if (rc != 0)
+        snprintf(c->message, sizeof c->message, "%s", c->seat.message);
+    return rc;
+}
