@@ -814,7 +814,8 @@ local function bind_keys(state, conn)
     return keys
   end
 
-  --- Keys and values below a prefix. Each piece of 512 keys is read at one instant, the whole is not.
+  --- Keys and values below a prefix. Each piece of 512 keys is read at one instant, the whole is not; the values of
+  --- one piece may be 64 MiB together.
   ---@param prefix? string all keys by default
   ---@return table<string, any>? map
   ---@return string? message
@@ -1036,7 +1037,7 @@ function module.connect(options)
   if not handle then
     bad_argument(1, "connect", message, 2)
   end
-  conn.handle = handle
+  conn.handle = not conn.refusal and handle or nil
   return setmetatable(bind({}, conn), client_meta)
 end
 

@@ -1,5 +1,5 @@
 --- fake.lua - a client over a cluster that lives in a table, to see what goes over the wire and what failures become.
--- local state, wire = fake.new(): wire.calls are the commands so far, each as one text; wire.answer(words) may
+-- local state, wire = fake.new([environment variables]): wire.calls are the commands so far, each as one text; wire.answer(words) may
 -- return an answer (true, reply; or false, message, code) instead of the table's.
 local real = require "state.core"
 
@@ -77,7 +77,7 @@ local function handle_new(wire)
   }
 end
 
-function fake.new()
+function fake.new(environment)
   local wire = { calls = {}, opened = {}, closed = 0, now_ms = 0 }
   local core = setmetatable({
     open = function(options)
@@ -91,10 +91,13 @@ function fake.new()
     pause = function(ms) wire.now_ms = wire.now_ms + ms end,
   }, { __index = real })
   local path = assert(package.searchpath("state", package.path))
-  local allowed = { require = function(name)
+  local allowed = { os = setmetatable({ getenv = function(name)
+    return environment and environment[name]
+  end }, { __index = os }) }
+  function allowed.require(name)
     assert(name == "state.core")
     return core
-  end }
+  end
   local strict = setmetatable(allowed, {
     __index = function(_, name)
       return _G[name] ~= nil and _G[name] or error("reads the global " .. tostring(name), 2)

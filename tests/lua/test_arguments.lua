@@ -122,6 +122,23 @@ add("connecting waits for the first call, options arrive", function()
   check.equal(wire.calls, {})
 end)
 
+add("the environment names a namespace, options come first", function()
+  local state, wire = fake.new({ HOLDFAST_NAMESPACE = "env" })
+  state.get("k")
+  state.connect({ namespace = "own" }).get("k")
+  state.connect({ namespace = "" }).get("k")
+  state.connect().get("k")
+  check.equal(wire.calls, { "r VGET env:k", "r VGET own:k", "r VGET k", "r VGET env:k" })
+end)
+
+add("where TLS is asked for, nothing goes out without it", function()
+  local state, wire = fake.new({ HOLDFAST_CA = "/ca.pem" })
+  local refusal = { nil, "HOLDFAST_CA is set, and this version has no TLS", "unavailable", n = 3 }
+  check.returns(refusal, state.get("k"))
+  check.returns(refusal, state.connect({ nodes = "n1:1" }).get("k"))
+  check.equal(wire.calls, {})
+end)
+
 add("calls of later versions are absent", function()
   local state = fake.new()
   for _, name in ipairs({ "transaction", "wait", "watch", "lock", "try_lock", "unlock", "with_lock", "is_locked",

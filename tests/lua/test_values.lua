@@ -75,6 +75,8 @@ return {
     stored_as(1 / 3, "0.3333333333333333", "float")
     stored_as(0.1 + 0.2, "0.30000000000000004", "float")
     stored_as(math.huge, "inf", "float")
+    local nan, bytes = round_trip(0 / 0)
+    check.truthy(nan ~= nan and bytes == "nan")
     stored_as(5e-324, "4.94065645841247e-324", "float")
     stored_as(1.7976931348623157e308, "1.7976931348623157e+308", "float")
   end },
