@@ -28,46 +28,47 @@ enum command_op {
 
     /* Writes. "left" is milliseconds from now on the replicated clock (<= 0: at once gone), "wall" is
      * the wall clock time in unix ms for which the user asked, kept only to be told back. */
-    OP_SET = 1,       /* args: key value [ifeq]; nums: [left wall] with CMD_EXPIRE */
-    OP_MSET = 2,      /* args: key value ...; CMD_NX: only if none exists, answers 1/0, else OK */
-    OP_APPEND = 3,    /* args: key tail; answers length */
-    OP_SETRANGE = 4,  /* args: key piece; nums: offset (>= 0) */
-    OP_GETDEL = 5,    /* args: key */
-    OP_GETEX = 6,     /* args: key; CMD_EXPIRE with nums left wall, or CMD_PERSIST */
-    OP_INCRBY = 7,    /* args: key; nums: delta. Answers the new number; row type becomes int */
+    OP_SET = 1,         /* args: key value [ifeq]; nums: [left wall] with CMD_EXPIRE */
+    OP_MSET = 2,        /* args: key value ...; CMD_NX: only if none exists, answers 1/0, else OK */
+    OP_APPEND = 3,      /* args: key tail; answers length */
+    OP_SETRANGE = 4,    /* args: key piece; nums: offset (>= 0) */
+    OP_GETDEL = 5,      /* args: key */
+    OP_GETEX = 6,       /* args: key; CMD_EXPIRE with nums left wall, or CMD_PERSIST */
+    OP_INCRBY = 7,      /* args: key; nums: delta. Answers the new number; row type becomes int */
     OP_INCRBYFLOAT = 8, /* args: key delta-text; answers BULK text; row type becomes float */
-    OP_DEL = 9,       /* args: keys; answers how many existed */
-    OP_EXPIRE = 10,   /* args: key; nums: left wall; CMD_NX XX GT LT; answers 1/0 */
-    OP_PERSIST = 11,  /* args: key; answers 1/0 */
-    OP_RENAME = 12,   /* args: from to; CMD_NX answers 1/0, else OK */
-    OP_COPY = 13,     /* args: from to; CMD_XX means REPLACE; answers 1/0 */
-    OP_FLUSHALL = 14, /* answers OK */
-    OP_VSET = 15,     /* args: key value [ifeq]; nums: type left wall ifver; see CMD_* ; answers version or nil */
-    OP_CAS = 16,      /* args: key old new; nums: told tnew left wall; CMD_EXPIRE; answers 1/0 */
-    OP_DELIF = 17,    /* args: key value; CMD_IFEQ or CMD_IFNE; answers 1/0 */
-    OP_EXPIRED = 18,  /* args: keys; the leader names what is due; each is deleted if really due; answers count */
-    OP_TICK = 19,     /* moves the clock only */
-    OP_VINCR = 20,    /* args: key delta-text; nums: row type of delta (int or float); Lua's increment, typed answer */
-    OP_VAPPEND = 21,  /* args: key tail separator; answers length; separator only between */
+    OP_DEL = 9,         /* args: keys; answers how many existed */
+    OP_EXPIRE = 10,     /* args: key; nums: left wall; CMD_NX XX GT LT; answers 1/0 */
+    OP_PERSIST = 11,    /* args: key; answers 1/0 */
+    OP_RENAME = 12,     /* args: from to; CMD_NX answers 1/0, else OK */
+    OP_COPY = 13,       /* args: from to; CMD_XX means REPLACE; answers 1/0 */
+    OP_FLUSHALL = 14,   /* answers OK */
+    OP_VSET = 15,       /* args: key value [ifeq]; nums: type left wall ifver; see CMD_* ; answers version or nil */
+    OP_CAS = 16,        /* args: key old new; nums: told tnew left wall; CMD_EXPIRE; answers 1/0 */
+    OP_DELIF = 17,      /* args: key value; CMD_IFEQ or CMD_IFNE; answers 1/0 */
+    OP_EXPIRED = 18,    /* args: keys; the leader names what is due; each is deleted if really due; answers count */
+    OP_TICK = 19,       /* moves the clock only */
+    OP_VINCR = 20,   /* args: key delta-text; nums: row type of delta (int or float); Lua's increment, typed answer */
+    OP_VAPPEND = 21, /* args: key tail separator; answers length; separator only between */
 
     /* Reads. */
-    OP_GET = 128,        /* args: key */
-    OP_MGET = 129,       /* args: keys; a key of another kind reads as nil */
-    OP_STRLEN = 130,     /* args: key */
-    OP_GETRANGE = 131,   /* args: key; nums: start end */
-    OP_EXISTS = 132,     /* args: keys; each mention counts */
-    OP_TYPE = 133,       /* args: key; SIMPLE "string" or "none" */
-    OP_TTL = 134,        /* args: key; nums: 0 TTL s, 1 PTTL ms, 2 EXPIRETIME s, 3 PEXPIRETIME ms */
-    OP_KEYS = 135,       /* args: glob */
-    OP_SCAN = 136,       /* args: glob (empty: all); nums: cursor count, type (-1 any, 0 string, 1 none of ours) */
-    OP_RANDOMKEY = 137,  /* nums: salt; chosen by chance where the command is encoded, so that all nodes pick the same key */
+    OP_GET = 128,      /* args: key */
+    OP_MGET = 129,     /* args: keys; a key of another kind reads as nil */
+    OP_STRLEN = 130,   /* args: key */
+    OP_GETRANGE = 131, /* args: key; nums: start end */
+    OP_EXISTS = 132,   /* args: keys; each mention counts */
+    OP_TYPE = 133,     /* args: key; SIMPLE "string" or "none" */
+    OP_TTL = 134,      /* args: key; nums: 0 TTL s, 1 PTTL ms, 2 EXPIRETIME s, 3 PEXPIRETIME ms */
+    OP_KEYS = 135,     /* args: glob */
+    OP_SCAN = 136,     /* args: glob (empty: all); nums: cursor count, type (-1 any, 0 string, 1 none of ours) */
+    OP_RANDOMKEY =
+        137, /* nums: salt; chosen by chance where the command is encoded, so that all nodes pick the same key */
     OP_DBSIZE = 138,
-    OP_OBJECT = 139,     /* args: key; nums: 0 ENCODING, 1 REFCOUNT, 2 IDLETIME (s), 3 FREQ; nil on missing */
+    OP_OBJECT = 139,       /* args: key; nums: 0 ENCODING, 1 REFCOUNT, 2 IDLETIME (s), 3 FREQ; nil on missing */
     OP_MEMORY_USAGE = 140, /* args: key; bytes or nil */
-    OP_VGET = 141,       /* args: key; ARRAY value, type word, version, ttl ms (-1 none), or nil */
-    OP_SORT = 142,       /* args: key; empty array when missing, WRONGTYPE on a string */
-    OP_VMGET = 143,      /* args: keys; ARRAY of VGET answers */
-    OP_LCS = 144,        /* args: key key; nums: 0 the string, 1 LEN */
+    OP_VGET = 141,         /* args: key; ARRAY value, type word, version, ttl ms (-1 none), or nil */
+    OP_SORT = 142,         /* args: key; empty array when missing, WRONGTYPE on a string */
+    OP_VMGET = 143,        /* args: keys; ARRAY of VGET answers */
+    OP_LCS = 144,          /* args: key key; nums: 0 the string, 1 LEN */
 };
 
 enum command_flag {
@@ -85,7 +86,15 @@ enum command_flag {
 };
 
 /* Row types, as VSET names them. Part of the file format. */
-enum value_type { VALUE_RAW = 0, VALUE_INT = 1, VALUE_FLOAT = 2, VALUE_BOOL = 3, VALUE_JSON = 4, VALUE_STR = 5, VALUE_NIL = 6 /* CAS only: absent */ };
+enum value_type {
+    VALUE_RAW = 0,
+    VALUE_INT = 1,
+    VALUE_FLOAT = 2,
+    VALUE_BOOL = 3,
+    VALUE_JSON = 4,
+    VALUE_STR = 5,
+    VALUE_NIL = 6 /* CAS only: absent */
+};
 /* "raw", "int", ...; NULL for an unknown number. */
 const char *value_type_name(int type);
 /* The number for a name of len bytes (case-insensitive), or -1. */

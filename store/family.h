@@ -11,9 +11,9 @@ struct due; /* due.h: what is due when */
 struct family {
     struct rows *rows;
     struct due *due;
-    uint64_t *revision;      /* ++ for each change of a row; the new number is the row's version */
-    uint64_t clock_ms;       /* the replicated clock; for reads, the last stamp applied */
-    uint64_t now_ms;         /* reads: a guess of the clock now, for time left only; in apply == clock_ms */
+    uint64_t *revision; /* ++ for each change of a row; the new number is the row's version */
+    uint64_t clock_ms;  /* the replicated clock; for reads, the last stamp applied */
+    uint64_t now_ms;    /* reads: a guess of the clock now, for time left only; in apply == clock_ms */
     uint64_t *expired_total;
     size_t value_bytes_max;
     struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
@@ -43,8 +43,8 @@ struct expiry family_expiry_of(const struct row *row);
 /* Whole ms until the row ends, never negative; -1 when it does not. */
 int64_t family_left_ms(const struct family *f, const struct row *row);
 
-/* Changes, each with a revision of its own. `old` is the live row of that key, or NULL when there is none; value may point
- * into it. */
+/* Changes, each with a revision of its own. `old` is the live row of that key, or NULL when there is none; value may
+ * point into it. */
 void family_put(struct family *f, struct bytes key, const struct row *old, enum value_type type, struct bytes value,
                 struct expiry expiry);
 void family_set_expiry(struct family *f, struct bytes key, const struct row *old, struct expiry expiry);

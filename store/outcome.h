@@ -35,7 +35,7 @@ enum refusal {
     REFUSAL_OVERFLOW,        /* "increment or decrement would overflow" */
     REFUSAL_NAN_OR_INFINITY, /* "increment would produce NaN or Infinity" */
     REFUSAL_NO_SUCH_KEY,
-    REFUSAL_VALUE_TOO_LONG,  /* The value would grow past the limit: detail is the limit in bytes. */
+    REFUSAL_VALUE_TOO_LONG, /* The value would grow past the limit: detail is the limit in bytes. */
     REFUSAL_INVALID_CURSOR,
     REFUSAL_UNKNOWN_COMMAND, /* An opcode this version does not have. */
 };
@@ -65,7 +65,7 @@ void outcome_refusal(struct outcome_buf *b, enum refusal code, const void *detai
 /* One value's head as read back; for BULK, SIMPLE and REFUSAL `bytes` points into the buffer. */
 struct outcome {
     enum outcome_tag tag;
-    int64_t n;          /* INT: the number; ARRAY, MAP: how many; REFUSAL: the code. */
+    int64_t n; /* INT: the number; ARRAY, MAP: how many; REFUSAL: the code. */
     const char *bytes;
     size_t len;
 };
