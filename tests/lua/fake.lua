@@ -1,6 +1,6 @@
 --- fake.lua - a client over a cluster that lives in a table, to see what goes over the wire and what failures become.
--- local state, wire = fake.new([environment variables]): wire.calls are the commands so far, each as one text; wire.answer(words) may
--- return an answer (true, reply; or false, message, code) instead of the table's.
+-- local state, wire = fake.new([environment variables]): wire.calls are the commands so far, each as one text;
+-- wire.answer(words) may return an answer (true, reply; or false, message, code) instead of the table's.
 local real = require "state.core"
 
 local fake = {}
