@@ -51,17 +51,16 @@ enum command_op {
     OP_VAPPEND = 21, /* args: key tail separator; answers length; separator only between */
 
     /* Reads. */
-    OP_GET = 128,      /* args: key */
-    OP_MGET = 129,     /* args: keys; a key of another kind reads as nil */
-    OP_STRLEN = 130,   /* args: key */
-    OP_GETRANGE = 131, /* args: key; nums: start end */
-    OP_EXISTS = 132,   /* args: keys; each mention counts */
-    OP_TYPE = 133,     /* args: key; SIMPLE "string" or "none" */
-    OP_TTL = 134,      /* args: key; nums: 0 TTL s, 1 PTTL ms, 2 EXPIRETIME s, 3 PEXPIRETIME ms */
-    OP_KEYS = 135,     /* args: glob */
-    OP_SCAN = 136,     /* args: glob (empty: all); nums: cursor count, type (-1 any, 0 string, 1 none of ours) */
-    OP_RANDOMKEY =
-        137, /* nums: salt; chosen by chance where the command is encoded, so that all nodes pick the same key */
+    OP_GET = 128,       /* args: key */
+    OP_MGET = 129,      /* args: keys; a key of another kind reads as nil */
+    OP_STRLEN = 130,    /* args: key */
+    OP_GETRANGE = 131,  /* args: key; nums: start end */
+    OP_EXISTS = 132,    /* args: keys; each mention counts */
+    OP_TYPE = 133,      /* args: key; SIMPLE "string" or "none" */
+    OP_TTL = 134,       /* args: key; nums: 0 TTL s, 1 PTTL ms, 2 EXPIRETIME s, 3 PEXPIRETIME ms */
+    OP_KEYS = 135,      /* args: glob */
+    OP_SCAN = 136,      /* args: glob (empty: all); nums: cursor count, type (-1 any, 0 string, 1 none of ours) */
+    OP_RANDOMKEY = 137, /* nums: salt (may be left out): chance from the encoder, so that all nodes pick alike */
     OP_DBSIZE = 138,
     OP_OBJECT = 139,       /* args: key; nums: 0 ENCODING, 1 REFCOUNT, 2 IDLETIME (s), 3 FREQ; nil on missing */
     OP_MEMORY_USAGE = 140, /* args: key; bytes or nil */
