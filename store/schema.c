@@ -3,15 +3,18 @@
  *     keys     one row a key, in the order of its 63-bit hash: that is also SCAN's order. digest is xxh3 over all other
  * columns, so that a damaged row is found when it is read; the state hash in meta is the sum of all digests. origins
  * what each node's last applied batch was meta     names and values: how far the log is applied, the replicated clock,
- * the revision, totals
+ * the revision, totals;
+ *              meta_digest is over the numbers, for the same reason
  *
  * Opening first reads and judges, and only then changes anything, settings of the file included. */
 #include "store/schema.h"
 #include "store/rows_internal.h"
+#include <endian.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define SCHEMA_APPLICATION_ID 0x48466473 /* "HFds" */
 #define SCHEMA_VERSION 1
@@ -336,6 +339,22 @@ static uint64_t *meta_number_at(struct meta *m, size_t i)
     return (uint64_t *)(void *)((char *)m + meta_numbers[i].offset);
 }
 
+/* Over all numbers and the state hash: a damaged `applied` would replay entries or skip them. */
+static uint64_t meta_digest(struct meta *m)
+{
+    uint64_t parts[META_NUMBERS + 1];
+    for (size_t i = 0; i < META_NUMBERS; i++)
+        parts[i] = htole64(*meta_number_at(m, i));
+    parts[META_NUMBERS] = htole64(m->hash);
+    return XXH3_64bits(parts, sizeof parts);
+}
+
+static bool load_hex(sqlite3_stmt *stmt, uint64_t *ret)
+{
+    const char *hex = (const char *)sqlite3_column_text(stmt, 1);
+    return hex != NULL && sscanf(hex, "%" SCNx64, ret) == 1;
+}
+
 static int load_bytes(sqlite3_stmt *stmt, struct meta *ret)
 {
     size_t len;
@@ -351,18 +370,17 @@ static int load_bytes(sqlite3_stmt *stmt, struct meta *ret)
 }
 
 /* Take in one name and value; *found counts those every state file has. Other names are of no concern here. */
-static int load_name(sqlite3_stmt *stmt, struct meta *ret, size_t *found)
+static int load_name(sqlite3_stmt *stmt, struct meta *ret, uint64_t *digest, size_t *found)
 {
     const char *name = (const char *)sqlite3_column_text(stmt, 0);
     if (name == NULL)
         return STORE_ECORRUPT;
     if (strcmp(name, "configuration") == 0)
         return load_bytes(stmt, ret);
-    if (strcmp(name, "state_hash") == 0) {
-        const char *hex = (const char *)sqlite3_column_text(stmt, 1);
-        *found += hex != NULL && sscanf(hex, "%" SCNx64, &ret->hash) == 1;
-        return 0;
-    }
+    if (strcmp(name, "state_hash") == 0)
+        *found += load_hex(stmt, &ret->hash);
+    if (strcmp(name, "meta_digest") == 0)
+        *found += load_hex(stmt, digest);
     for (size_t i = 0; i < META_NUMBERS; i++) {
         if (strcmp(name, meta_numbers[i].name) != 0)
             continue;
@@ -376,15 +394,16 @@ int schema_meta_load(sqlite3 *db, struct meta *ret)
 {
     struct meta m = {0};
     sqlite3_stmt *stmt = NULL;
+    uint64_t digest = 0;
     size_t found = 0;
     int rc = schema_err(sqlite3_prepare_v2(db, "SELECT name, value FROM meta", -1, &stmt, NULL));
     int step = SQLITE_DONE;
     while (rc == 0 && (step = sqlite3_step(stmt)) == SQLITE_ROW)
-        rc = load_name(stmt, &m, &found);
+        rc = load_name(stmt, &m, &digest, &found);
     if (rc == 0 && step != SQLITE_DONE)
         rc = schema_err(step);
     sqlite3_finalize(stmt);
-    if (rc == 0 && found != META_NUMBERS + 1)
+    if (rc == 0 && (found != META_NUMBERS + 2 || digest != meta_digest(&m)))
         rc = STORE_ECORRUPT;
     if (rc != 0) {
         free(m.conf);
@@ -410,11 +429,11 @@ static int save_number(sqlite3_stmt *stmt, const char *name, uint64_t number)
     return rc != 0 ? rc : save_bound(stmt);
 }
 
-static int save_hash(sqlite3_stmt *stmt, uint64_t hash)
+static int save_hex(sqlite3_stmt *stmt, const char *name, uint64_t number)
 {
     char hex[17];
-    snprintf(hex, sizeof hex, "%016" PRIx64, hash);
-    int rc = bind_name(stmt, "state_hash");
+    snprintf(hex, sizeof hex, "%016" PRIx64, number);
+    int rc = bind_name(stmt, name);
     if (rc == 0)
         rc = schema_err(sqlite3_bind_text(stmt, 2, hex, -1, SQLITE_TRANSIENT));
     return rc != 0 ? rc : save_bound(stmt);
@@ -436,7 +455,9 @@ int schema_meta_save(sqlite3 *db, const struct meta *m)
     for (size_t i = 0; rc == 0 && i < META_NUMBERS; i++)
         rc = save_number(stmt, meta_numbers[i].name, *meta_number_at(&copy, i));
     if (rc == 0)
-        rc = save_hash(stmt, m->hash);
+        rc = save_hex(stmt, "state_hash", m->hash);
+    if (rc == 0)
+        rc = save_hex(stmt, "meta_digest", meta_digest(&copy));
     if (rc == 0 && m->conf != NULL)
         rc = save_conf(stmt, m);
     sqlite3_finalize(stmt);

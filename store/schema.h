@@ -53,7 +53,7 @@ int schema_row_read(sqlite3_stmt *stmt, struct row *ret);
 /* Bind ?1.. of an INSERT of SCHEMA_ROW. */
 int schema_row_bind(sqlite3_stmt *stmt, const struct row *row, uint64_t digest);
 
-/* ret->conf is malloc'ed. STORE_ECORRUPT when a name is missing. */
+/* ret->conf is malloc'ed. STORE_ECORRUPT when a name is missing or the digest is wrong. */
 int schema_meta_load(sqlite3 *db, struct meta *ret);
 int schema_meta_save(sqlite3 *db, const struct meta *m);
 /* *ret is malloc'ed, NULL when there are none. */
