@@ -206,7 +206,9 @@ static int take_in(struct requests *q, struct batch **gather, bool writes, struc
     assert(b != NULL && at >= 0 && (size_t)at < b->commands.len);
     size_t added = b->commands.len - (size_t)at;
     int rc = 0;
-    if (q->bytes + added > q->bytes_max || (writes && store_dirty_bytes(q->store) > q->dirty_bytes_max))
+    if (q->stopping)
+        rc = REQUESTS_ESTOPPING;
+    else if (q->bytes + added > q->bytes_max || (writes && store_dirty_bytes(q->store) > q->dirty_bytes_max))
         rc = REQUESTS_EOVERLOADED;
     else
         rc = add_waiter(b, c, at, deadline_ms);

@@ -1,0 +1,350 @@
+/* cluster.c - down: batches are proposed to the replica. Up: each committed entry is applied to the store, and what it
+ * came to goes to the connections that asked (requests.c) or, when another node gathered the batch, to that node.
+ *
+ * The replicated clock. A new leader starts from the stamp its state stands at when it becomes ready, and adds its own
+ * monotonic time since: never back, and never ahead of the time that really passed. Followers count in the same way,
+ * for showing only.
+ *
+ * Failure: an entry that cannot be applied, or a disk that fails, ends the node at once. The log has everything that
+ * was acknowledged; going on could only tell two stories. */
+#include "node/cluster.h"
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CLUSTER_TICK_MS 10000  /* Without traffic the clock still moves, so that far expiries come into view. */
+#define CLUSTER_DUE_BATCH 1000 /* Keys named by one expiry entry: more would hold up the commands behind it. */
+
+static void die_of_store(struct cluster *c, int rc)
+{
+    const char *words = store_error(c->store);
+    c->owner.die(c->owner.ctx,
+                 rc == STORE_EIO      ? NODE_EXIT_DISK
+                 : rc == STORE_ENOMEM ? NODE_EXIT_INTERNAL
+                                      : NODE_EXIT_DATA_DIR,
+                 words != NULL && *words != '\0' ? words : "the state cannot be changed any more");
+}
+
+/* ---- Clock ---- */
+
+static uint64_t now_ms(const struct cluster *c)
+{
+    return c->owner.now_ms(c->owner.ctx);
+}
+
+uint64_t cluster_clock_ms(const struct cluster *c)
+{
+    uint64_t counted = c->clock_base_ms + (now_ms(c) - c->clock_since_ms), applied = store_clock_ms(c->store);
+    return counted > applied ? counted : applied;
+}
+
+static void clock_restart(struct cluster *c)
+{
+    c->clock_base_ms = store_clock_ms(c->store);
+    c->clock_since_ms = now_ms(c);
+    c->clock_last_ms = c->clock_base_ms;
+}
+
+static void on_stamp(void *ctx, uint8_t *payload, size_t len)
+{
+    struct cluster *c = ctx;
+    assert(len >= BATCH_HEADER_BYTES);
+    uint64_t now = c->clock_base_ms + (now_ms(c) - c->clock_since_ms);
+    if (now < c->clock_last_ms)
+        now = c->clock_last_ms;
+    c->clock_last_ms = now;
+    batch_stamp(payload, now);
+}
+
+/* ---- Applying ---- */
+
+static void apply_batch(struct cluster *c, uint64_t index, uint64_t term, const uint8_t *payload, size_t len)
+{
+    struct batch_header h;
+    enum store_applied became = STORE_APPLIED;
+    c->outcomes.len = 0;
+    c->outcomes.failed = false;
+    if (batch_header_decode(payload, len, &h) != 0) {
+        c->owner.die(c->owner.ctx, NODE_EXIT_DATA_DIR, "a committed entry is not a batch that this version can read");
+        return;
+    }
+    int rc = store_apply(c->store, index, term, payload, len, &c->outcomes, &became);
+    if (rc != 0 || c->outcomes.failed) {
+        die_of_store(c, rc != 0 ? rc : STORE_ENOMEM);
+        return;
+    }
+    bool ours = h.node == c->id && h.start == c->start;
+    if (ours && became == STORE_APPLIED)
+        requests_answered(&c->requests, h.seq, c->outcomes.base, c->outcomes.len);
+    else if (ours && became == STORE_OUT_OF_ORDER)
+        route_gap(&c->requests);
+    else if (h.node != 0 && became == STORE_APPLIED && replica_leader(c->replica) == c->id)
+        route_answer(&c->requests, &h, &c->outcomes);
+    c->requests.duplicates += became == STORE_DUPLICATE;
+}
+
+static void on_apply(void *ctx, uint64_t index, uint64_t term, enum log_type type, const uint8_t *payload, size_t len)
+{
+    struct cluster *c = ctx;
+    if (type == LOG_COMMAND)
+        apply_batch(c, index, term, payload, len);
+    else if (type == LOG_BARRIER)
+        store_skip(c->store, index, term);
+    else if (store_configure(c->store, index, term, payload, len) != 0)
+        die_of_store(c, STORE_ENOMEM);
+    if (c->was_ready)
+        return;
+    c->clock_base_ms = store_clock_ms(c->store);
+    c->clock_since_ms = now_ms(c);
+}
+
+/* ---- Expiry: the leader names what is due; the state decides ---- */
+
+static void propose_own(struct cluster *c, struct command_buf *buf)
+{
+    batch_set_count(buf->base, 1);
+    struct blob *blob = blob_own(buf->base, buf->len);
+    if (blob == NULL)
+        return; /* Tried again at the next turn. */
+    *buf = (struct command_buf){0};
+    struct replica_status status;
+    if (replica_propose(c->replica, blob) == 0) {
+        replica_status(c->replica, &status);
+        c->expiry_index = status.last;
+    }
+    blob_unref(blob);
+}
+
+static bool may_expire(const struct cluster *c)
+{
+    return replica_ready(c->replica) && store_applied(c->store) >= c->expiry_index;
+}
+
+void cluster_expire(struct cluster *c)
+{
+    uint64_t clock = cluster_clock_ms(c);
+    if (!may_expire(c))
+        return;
+    bool due = store_next_due_ms(c->store) <= clock;
+    if (!due && (store_keys_with_ttl(c->store) == 0 || clock < store_clock_ms(c->store) + CLUSTER_TICK_MS))
+        return;
+    struct command_buf buf = {0};
+    batch_begin(&buf, 0, 0, 0);
+    if (!due || store_due(c->store, clock, CLUSTER_DUE_BATCH, &buf) == 0)
+        command_add(&buf, OP_TICK, 0, NULL, 0, NULL, 0);
+    if (!buf.failed)
+        propose_own(c, &buf);
+    command_buf_release(&buf);
+}
+
+uint64_t cluster_next_expiry_in_ms(const struct cluster *c)
+{
+    if (!may_expire(c))
+        return UINT64_MAX;
+    uint64_t at = store_next_due_ms(c->store), clock = cluster_clock_ms(c);
+    return at == UINT64_MAX ? UINT64_MAX : at > clock ? at - clock : 0;
+}
+
+/* ---- What the replica asks ---- */
+
+static void on_changed(void *ctx)
+{
+    static const char *const roles[] = {"follower", "candidate", "leader"};
+    struct cluster *c = ctx;
+    bool ready = replica_ready(c->replica);
+    struct replica_status s;
+    char text[160];
+    if (ready && !c->was_ready) {
+        clock_restart(c);
+        c->expiry_index = 0;
+    }
+    c->was_ready = ready;
+    replica_status(c->replica, &s);
+    snprintf(text, sizeof text, "%s in term %llu; leader: %llu%s", roles[s.role], (unsigned long long)s.term,
+             (unsigned long long)s.leader, s.ready ? ", ready" : "");
+    c->owner.log(c->owner.ctx, 2, text);
+    route_changed(&c->requests);
+}
+
+static void on_message(void *ctx, uint64_t from, uint8_t kind, const uint8_t *payload, size_t len)
+{
+    struct cluster *c = ctx;
+    route_message(&c->requests, from, kind, payload, len);
+}
+
+static void on_link(void *ctx, uint64_t peer, bool up)
+{
+    struct cluster *c = ctx;
+    (void)peer;
+    (void)up;
+    route_changed(&c->requests);
+}
+
+static void on_read_ready(void *ctx, uint64_t ticket, bool ok)
+{
+    struct cluster *c = ctx;
+    route_read_ready(&c->requests, ticket, ok);
+}
+
+static void on_failed(void *ctx, const char *why)
+{
+    struct cluster *c = ctx;
+    c->owner.die(c->owner.ctx, NODE_EXIT_DISK, why);
+}
+
+static void on_log(void *ctx, int level, const char *text)
+{
+    struct cluster *c = ctx;
+    c->owner.log(c->owner.ctx, level, text);
+}
+
+/* ---- Snapshots ---- */
+
+static void on_snapshot_make(void *ctx)
+{
+    struct cluster *c = ctx;
+    if (c->owner.make_snapshot(c->owner.ctx) != 0)
+        replica_snapshot_made(c->replica, NULL);
+}
+
+void cluster_snapshot_made(struct cluster *c, bool ok, const struct snapshot_info *made)
+{
+    size_t conf_len = 0;
+    uint64_t conf_index = 0;
+    const uint8_t *conf = store_configuration(c->store, &conf_len, &conf_index);
+    /* After a membership change between the copy and now, the next attempt has both alike. */
+    if (!ok || made->conf_index != conf_index) {
+        replica_snapshot_made(c->replica, NULL);
+        return;
+    }
+    struct replica_snapshot s = {made->applied, made->applied_term, conf_index, made->bytes, conf, conf_len};
+    replica_snapshot_made(c->replica, &s);
+}
+
+static void on_snapshot_check(void *ctx)
+{
+    struct cluster *c = ctx;
+    if (c->owner.check_snapshot(c->owner.ctx) != 0)
+        replica_snapshot_checked(c->replica, false);
+}
+
+void cluster_snapshot_checked(struct cluster *c, bool ok)
+{
+    replica_snapshot_checked(c->replica, ok);
+}
+
+static int on_snapshot_install(void *ctx)
+{
+    struct cluster *c = ctx;
+    int rc = store_install(c->store);
+    if (rc != 0) {
+        on_log(c, 0, store_error(c->store));
+        return rc;
+    }
+    uint64_t start = 0, seq = 0;
+    store_origin(c->store, c->id, &start, &seq);
+    if (start == c->start)
+        requests_skipped(&c->requests, seq);
+    c->checkpointed = 0;
+    return 0;
+}
+
+/* ---- Turns ---- */
+
+void cluster_flush(struct cluster *c)
+{
+    route_flush(&c->requests);
+    replica_reads_flush(c->replica);
+}
+
+void cluster_poll_store(struct cluster *c)
+{
+    int rc = store_poll(c->store, now_ms(c));
+    if (rc != 0) {
+        die_of_store(c, rc);
+        return;
+    }
+    uint64_t durable = store_durable(c->store);
+    if (durable <= c->checkpointed)
+        return;
+    c->checkpointed = durable;
+    replica_checkpoint(c->replica, durable, store_durable_term(c->store));
+}
+
+void cluster_housekeep(struct cluster *c)
+{
+    cluster_poll_store(c);
+    if (replica_wants_checkpoint(c->replica))
+        store_checkpoint_soon(c->store);
+    cluster_expire(c);
+}
+
+/* ---- Life ---- */
+
+static uint64_t requests_now(void *ctx)
+{
+    return now_ms(ctx);
+}
+
+static uint64_t requests_clock(void *ctx)
+{
+    return cluster_clock_ms(ctx);
+}
+
+static void open_requests(struct cluster *c, const struct cluster_options *o)
+{
+    struct requests *q = &c->requests;
+    q->bytes_max = o->queue_bytes_max;
+    q->dirty_bytes_max = o->dirty_bytes_max;
+    q->now_ms = requests_now;
+    q->clock_ms = requests_clock;
+    q->log = on_log;
+    q->ctx = c;
+    requests_init(q, c->replica, c->store, c->id, c->start);
+}
+
+static int exit_from_store(int rc)
+{
+    return rc == STORE_ENOMEM ? NODE_EXIT_INTERNAL : NODE_EXIT_DATA_DIR;
+}
+
+static int exit_from_replica(int rc)
+{
+    if (rc == REPLICA_ENOMEM || rc == REPLICA_EVERSION)
+        return NODE_EXIT_INTERNAL;
+    return rc == REPLICA_EINVAL ? NODE_EXIT_USAGE : NODE_EXIT_DATA_DIR;
+}
+
+int cluster_open(struct cluster *c, const struct cluster_options *o, char error[256])
+{
+    memset(c, 0, sizeof *c);
+    c->owner = o->owner;
+    c->id = o->replica.id;
+    int rc = store_open(&o->store, error, &c->store);
+    if (rc != 0)
+        return exit_from_store(rc);
+    struct replica_options r = o->replica;
+    r.io = o->io;
+    r.applied = store_applied(c->store);
+    r.applied_term = store_applied_term(c->store);
+    r.conf = store_configuration(c->store, &r.conf_len, &r.conf_index);
+    r.owner = (struct replica_owner){c,         on_stamp,      on_apply,         on_changed,        on_message,
+                                     on_link,   on_read_ready, on_snapshot_make, on_snapshot_check, on_snapshot_install,
+                                     on_failed, on_log};
+    rc = replica_open(&r, error, &c->replica);
+    if (rc != 0)
+        return exit_from_replica(rc);
+    c->start = replica_start(c->replica);
+    open_requests(c, o);
+    clock_restart(c);
+    return 0;
+}
+
+void cluster_close(struct cluster *c)
+{
+    requests_release(&c->requests);
+    replica_close(c->replica);
+    store_close(c->store);
+    outcome_buf_release(&c->outcomes);
+    memset(c, 0, sizeof *c);
+}
