@@ -294,6 +294,7 @@ static uint64_t requests_clock(void *ctx)
 static void open_requests(struct cluster *c, const struct cluster_options *o)
 {
     struct requests *q = &c->requests;
+    q->value_bytes_max = o->value_bytes_max;
     q->bytes_max = o->queue_bytes_max;
     q->dirty_bytes_max = o->dirty_bytes_max;
     q->now_ms = requests_now;

@@ -25,7 +25,7 @@ struct cluster_options {
     struct io *io;
     struct store_options store;     /* Its notify is the owner's. */
     struct replica_options replica; /* io, place of the state and owner are filled in. */
-    size_t queue_bytes_max, dirty_bytes_max;
+    size_t value_bytes_max, queue_bytes_max, dirty_bytes_max;
     struct cluster_owner owner;
 };
 

@@ -63,6 +63,7 @@ struct requests {
     uint64_t self, start;
     size_t bytes, bytes_max; /* Of commands waiting or in flight. */
     size_t dirty_bytes_max;
+    uint64_t value_bytes_max;     /* Goes with every batch. */
     uint64_t waiting_writes, waiting_reads; /* Requests without an answer. */
     uint64_t (*now_ms)(void *ctx);
     uint64_t (*clock_ms)(void *ctx); /* Best guess of the replicated clock. */

@@ -66,7 +66,7 @@ void route_gap(struct requests *q)
 
 /* Bytes that may be stamped and sent: a copy when a log may hold the old ones, and without the commands whose clients
  * have been told already. */
-static int refresh(struct batch *b)
+static int refresh(const struct requests *q, struct batch *b)
 {
     if (b->blob == NULL) {
         b->blob = blob_own(b->commands.base, b->commands.len);
@@ -85,12 +85,13 @@ static int refresh(struct batch *b)
             command_cancel(b->blob->bytes + b->waiters[i].at);
     batch_set_seq(b->blob->bytes, b->seq);
     batch_set_count(b->blob->bytes, b->n);
+    batch_set_value_max(b->blob->bytes, q->value_bytes_max);
     return 0;
 }
 
 static bool send_write(struct requests *q, struct batch *b)
 {
-    if (refresh(b) != 0)
+    if (refresh(q, b) != 0)
         return false;
     if (q->route == ROUTE_SELF) {
         if (replica_propose(q->replica, b->blob) != 0)

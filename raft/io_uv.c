@@ -524,6 +524,11 @@ int io_uv_open(const struct io_uv_options *options, char error[256], struct io *
     return 0;
 }
 
+void io_uv_set_links(struct io *io, struct links *links)
+{
+    io_uv_of(io)->links = links;
+}
+
 void io_uv_close(struct io *io)
 {
     if (io == NULL)

@@ -18,6 +18,8 @@ enum io_uv_err { IO_UV_ENOMEM = -1, IO_UV_EBUSY = -2 /* another process has the 
 
 /* Errors come with a sentence in error. */
 int io_uv_open(const struct io_uv_options *options, char error[256], struct io **ret);
+/* The links to use from now on; NULL: none. (They need the start number, which the log gives only once io is there.) */
+void io_uv_set_links(struct io *io, struct links *links);
 /* Run the jobs that are still queued, call their done(), then close the libuv handles; the memory is freed by
  * the loop, which must run once more. Close whatever uses io before. NULL is fine. */
 void io_uv_close(struct io *io);

@@ -18,7 +18,7 @@ enum {
     BATCH_AT_START = 16,
     BATCH_AT_SEQ = 24,
     BATCH_AT_CLOCK = 32,
-    BATCH_AT_ZERO = 40
+    BATCH_AT_VALUE_MAX = 40
 };
 
 static const char *const value_type_names[] = {"raw", "int", "float", "bool", "json", "str", "nil"};
@@ -99,6 +99,11 @@ void batch_set_seq(uint8_t *batch, uint64_t seq)
     little_put_u64(batch + BATCH_AT_SEQ, seq);
 }
 
+void batch_set_value_max(uint8_t *batch, uint64_t bytes)
+{
+    little_put_u64(batch + BATCH_AT_VALUE_MAX, bytes);
+}
+
 void batch_stamp(uint8_t *batch, uint64_t clock_ms)
 {
     little_put_u64(batch + BATCH_AT_CLOCK, clock_ms);
@@ -111,12 +116,13 @@ int batch_header_decode(const uint8_t *batch, size_t len, struct batch_header *r
     if (batch[0] != BATCH_VERSION)
         return COMMAND_EVERSION;
     /* Kept zero by version 1: anything else is damage, since a newer format has a newer version. */
-    if (batch[1] != 0 || batch[2] != 0 || batch[3] != 0 || little_u64(batch + BATCH_AT_ZERO) != 0)
+    if (batch[1] != 0 || batch[2] != 0 || batch[3] != 0)
         return COMMAND_EMALFORMED;
     *ret = (struct batch_header){.node = little_u64(batch + BATCH_AT_NODE),
                                  .start = little_u64(batch + BATCH_AT_START),
                                  .seq = little_u64(batch + BATCH_AT_SEQ),
                                  .clock_ms = little_u64(batch + BATCH_AT_CLOCK),
+                                 .value_bytes_max = little_u64(batch + BATCH_AT_VALUE_MAX),
                                  .n = little_u32(batch + BATCH_AT_N)};
     return 0;
 }

@@ -7,7 +7,8 @@
  *       u64 start         the origin's start number, which grows with each start of that node
  *       u64 seq           1 for the origin's first batch, then one more for each
  *       u64 clock_ms      replicated clock, stamped by the leader
- *       u64 zero
+ *       u64 value max     bytes past which a command of this batch may not grow a value; 0: the default. The origin's
+ *                         setting travels with the batch, so that every node applies it alike
  *     then n commands:
  *       u8 op   u8 n_nums   u16 flags   u32 n_args   u32 body bytes
  *       n_nums x i64, then n_args x (u32 length, bytes)
@@ -109,7 +110,7 @@ struct bytes {
 #define BATCH_VERSION 1
 
 struct batch_header {
-    uint64_t node, start, seq, clock_ms;
+    uint64_t node, start, seq, clock_ms, value_bytes_max;
     uint32_t n;
 };
 
@@ -138,6 +139,8 @@ void command_buf_release(struct command_buf *b);
 void batch_begin(struct command_buf *b, uint64_t node, uint64_t start, uint64_t seq);
 void batch_set_count(uint8_t *batch, uint32_t n);
 void batch_set_seq(uint8_t *batch, uint64_t seq);
+void batch_set_value_max(uint8_t *batch, uint64_t bytes);
+#define BATCH_VALUE_BYTES_MAX (8u << 20) /* The default. */
 /* The leader's stamp, put into an encoded batch just before it is appended to the log. */
 void batch_stamp(uint8_t *batch, uint64_t clock_ms);
 /* Errors: COMMAND_EMALFORMED (shorter than a header), COMMAND_EVERSION. */

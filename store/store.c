@@ -49,7 +49,7 @@ struct named {
 struct store {
     char *dir, *path;
     uint8_t cluster_id[STORE_CLUSTER_ID_BYTES];
-    size_t cache_bytes, flush_rows, checkpoint_bytes, value_bytes_max;
+    size_t cache_bytes, flush_rows, checkpoint_bytes;
     unsigned flush_interval_ms;
     void (*notify)(void *ctx);
     void *notify_ctx;
@@ -247,7 +247,7 @@ static int from_command(int rc)
 static int check_commands(struct store *s, const uint8_t *batch, size_t len, uint32_t n)
 {
     size_t at = BATCH_HEADER_BYTES, used;
-    for (uint32_t i = 0; i < n; i++, at += used) {
+    for (uint32_t i = 0; i < h->n; i++, at += used) {
         int rc = command_decode(batch + at, len - at, &s->command, &used);
         if (rc != 0)
             return from_command(rc);
@@ -277,7 +277,7 @@ static struct family family_of(struct store *s, struct outcome_buf *out, uint64_
                            .clock_ms = s->clock_ms,
                            .now_ms = now_ms,
                            .expired_total = &s->expired_total,
-                           .value_bytes_max = s->value_bytes_max,
+                           .value_bytes_max = BATCH_VALUE_BYTES_MAX,
                            .out = out};
 }
 
@@ -295,11 +295,14 @@ static int check_run(struct store *s, const struct outcome_buf *out)
                                        : "the state file cannot be read");
 }
 
-static int run_commands(struct store *s, const uint8_t *batch, size_t len, uint32_t n, struct outcome_buf *out)
+static int run_commands(struct store *s, const uint8_t *batch, size_t len, const struct batch_header *h,
+                        struct outcome_buf *out)
 {
     struct family f = family_of(s, out, s->clock_ms);
+    if (h->value_bytes_max != 0)
+        f.value_bytes_max = h->value_bytes_max;
     size_t at = BATCH_HEADER_BYTES, used;
-    for (uint32_t i = 0; i < n; i++, at += used) {
+    for (uint32_t i = 0; i < h->n; i++, at += used) {
         int rc = command_decode(batch + at, len - at, &s->command, &used);
         if (rc != 0)
             return fail(s, from_command(rc), "a batch changed while it was applied");
@@ -331,7 +334,7 @@ int store_apply(struct store *s, uint64_t index, uint64_t term, const uint8_t *b
     if (judged == STORE_APPLIED) {
         if (origin_advance(s, &h) != 0)
             return fail(s, STORE_ENOMEM, "out of memory while applying an entry");
-        rc = run_commands(s, batch, len, h.n, ret_outcomes);
+        rc = run_commands(s, batch, len, &h, ret_outcomes);
         if (rc != 0)
             return rc;
     }
@@ -856,7 +859,6 @@ static int take_options(struct store *s, const struct store_options *o)
     s->flush_interval_ms = o->flush_interval_ms;
     s->flush_rows = o->flush_rows;
     s->checkpoint_bytes = o->checkpoint_bytes;
-    s->value_bytes_max = o->value_bytes_max;
     s->notify = o->notify;
     s->notify_ctx = o->notify_ctx;
     s->named_end = &s->named;

@@ -27,7 +27,6 @@ struct store_options {
     unsigned flush_interval_ms;      /* How long changes may stay out of SQLite; 0: flush only when told. */
     size_t flush_rows;               /* ... or once so many rows are dirty. */
     size_t checkpoint_bytes;         /* Checkpoint when SQLite's WAL has grown so far. */
-    size_t value_bytes_max;          /* APPEND, SETRANGE and INCRBYFLOAT refuse to grow a value past it. */
     void (*notify)(void *ctx);       /* Called on the flusher thread when store_poll() has something to do. */
     void *notify_ctx;
 };

@@ -86,8 +86,7 @@ int main(int argc, char **argv)
                               .cache_bytes = (argc > 3 ? strtoull(argv[3], NULL, 10) : 256) << 20,
                               .flush_interval_ms = 200,
                               .flush_rows = 100000,
-                              .checkpoint_bytes = 16 << 20,
-                              .value_bytes_max = 1 << 20};
+                              .checkpoint_bytes = 16 << 20};
     must(store_open(&o, error, &b.store), error);
     run(&b, "SET random keys, cold", n, add_set, 0);
     run(&b, "SET random keys, warm", n, add_set, 0);

@@ -36,8 +36,7 @@ static int setup(void **state)
                                           .cluster_id = cluster,
                                           .cache_bytes = 1 << 20,
                                           .flush_rows = 1000000,
-                                          .checkpoint_bytes = 1 << 20,
-                                          .value_bytes_max = VALUE_BYTES_MAX};
+                                          .checkpoint_bytes = 1 << 20};
     char error[256] = "";
     if (store_open(&options, error, &f->store) != 0)
         fail_msg("%s", error);
@@ -161,6 +160,7 @@ static const char *applied(struct fixture *f, enum command_op op, int flags, str
     struct command_buf b = {0};
     batch_begin(&b, 0, 0, 0);
     batch_set_count(b.base, 1);
+    batch_set_value_max(b.base, VALUE_BYTES_MAX);
     batch_stamp(b.base, f->clock_ms);
     assert_true(command_add(&b, op, (uint16_t)flags, nums.at, (uint8_t)nums.n, args.at, (uint32_t)args.n) > 0);
     enum store_applied what;
