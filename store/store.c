@@ -247,7 +247,7 @@ static int from_command(int rc)
 static int check_commands(struct store *s, const uint8_t *batch, size_t len, uint32_t n)
 {
     size_t at = BATCH_HEADER_BYTES, used;
-    for (uint32_t i = 0; i < h->n; i++, at += used) {
+    for (uint32_t i = 0; i < n; i++, at += used) {
         int rc = command_decode(batch + at, len - at, &s->command, &used);
         if (rc != 0)
             return from_command(rc);
