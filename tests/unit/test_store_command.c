@@ -68,16 +68,18 @@ static void batch_headers_read_back(void **state)
     batch_set_count(b.base, 70000);
     batch_set_seq(b.base, UINT64_MAX);
     batch_stamp(b.base, 123456789012345);
+    batch_set_value_max(b.base, 77);
     struct batch_header h;
     assert_int_equal(b.len, BATCH_HEADER_BYTES);
     assert_int_equal(batch_header_decode(b.base, b.len, &h), 0);
     assert_true(h.node == 3 && h.start == 9 && h.seq == UINT64_MAX && h.clock_ms == 123456789012345 && h.n == 70000);
+    assert_true(h.value_bytes_max == 77);
     for (size_t cut = 0; cut < b.len; cut++)
         assert_int_equal(batch_header_decode(b.base, cut, &h), COMMAND_EMALFORMED);
     b.base[0] = BATCH_VERSION + 1;
     assert_int_equal(batch_header_decode(b.base, b.len, &h), COMMAND_EVERSION);
     b.base[0] = BATCH_VERSION;
-    b.base[47] = 1;
+    b.base[3] = 1;
     assert_int_equal(batch_header_decode(b.base, b.len, &h), COMMAND_EMALFORMED);
     command_buf_release(&b);
 }
