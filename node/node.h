@@ -23,8 +23,8 @@ uint64_t node_now_ms(const struct node *n);
 #define NODE_MEMBERS_MAX 16
 struct node_member {
     uint64_t id;
-    char peer_address[64];   /* host:port of the peer listener */
-    char client_address[64]; /* host:port told at the handshake, or "" when never heard */
+    char peer_address[256]; /* host:port of the peer listener */
+    char client_address[256]; /* host:port told at the handshake, or "" when never heard */
     bool voter, linked;      /* linked: both directions are up (self: true) */
     uint64_t match_index;    /* leader only, else 0 */
     uint64_t last_heard_ms;  /* since anything came from it; UINT64_MAX never; self: 0 */
