@@ -1,0 +1,538 @@
+/* commands.c - the table and the way into it.
+ * Rows stand in the order of COMMAND LIST; a container's subcommands follow it. Names are found through an open hash
+ * table built once; the checks that hold for every command (is there such a one, does it have its arguments, are they
+ * within the limits) are made here, so that encoders see only what is theirs to judge. */
+#include "node/commands.h"
+#include "node/config.h"
+#include "node/reply.h"
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+_Static_assert(sizeof(struct bytes) == sizeof(struct resp_arg) &&
+                   offsetof(struct bytes, base) == offsetof(struct resp_arg, base) &&
+                   offsetof(struct bytes, len) == offsetof(struct resp_arg, len),
+               "a request's arguments are handed to command_add() as they lie");
+
+#define W ROW_WRITE
+#define R ROW_READONLY
+#define F ROW_FAST
+#define OOM ROW_DENYOOM
+#define ADM (ROW_ADMIN | ROW_DANGEROUS | ROW_NOSCRIPT)
+#define ANYTIME (ROW_LOADING | ROW_STALE)
+#define CONN (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
+#define STR ROW_STRING
+#define KEYSP ROW_KEYSPACE
+#define NO_KEYS 0, 0, 0, KEYS_NONE
+#define ONE_KEY(use) 1, 1, 1, use
+#define ALL_KEYS(use) 1, -1, 1, use
+#define DATA(f) NULL, f
+#define LOCAL(f) f, NULL
+#define CONTAINER NULL, NULL
+
+static const struct command_row rows[] = {
+    /* Strings. */
+    {"get", 2, R | F | STR, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_get), "string", "1.0.0", "O(1)",
+     "Get the value of a key"},
+    {"set", -3, W | OOM | STR, ONE_KEY(KEYS_RW_VARIABLE), DATA(encode_set), "string", "1.0.0", "O(1)",
+     "Set a key's value, with conditions (NX, XX, IFEQ), a time to live, and the old value on request"},
+    {"setnx", 3, W | OOM | F | STR, ONE_KEY(KEYS_OW_INSERT), DATA(encode_setnx), "string", "1.0.0", "O(1)",
+     "Set a key's value if there is none"},
+    {"setex", 4, W | OOM | STR, ONE_KEY(KEYS_OW_UPDATE), DATA(encode_setex), "string", "2.0.0", "O(1)",
+     "Set a key's value and its time to live in seconds"},
+    {"psetex", 4, W | OOM | STR, ONE_KEY(KEYS_OW_UPDATE), DATA(encode_psetex), "string", "2.6.0", "O(1)",
+     "Set a key's value and its time to live in milliseconds"},
+    {"getset", 3, W | OOM | F | STR, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_getset), "string", "1.0.0", "O(1)",
+     "Set a key's value and get the old one"},
+    {"getdel", 2, W | F | STR, ONE_KEY(KEYS_RW_ACCESS_DELETE), DATA(encode_getdel), "string", "6.2.0", "O(1)",
+     "Get a key's value and delete the key"},
+    {"getex", -2, W | F | STR, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_getex), "string", "6.2.0", "O(1)",
+     "Get a key's value and change its time to live"},
+    {"mget", -2, R | F | STR, ALL_KEYS(KEYS_RO_ACCESS), DATA(encode_mget), "string", "1.0.0",
+     "O(N) in the number of keys", "Get the values of several keys"},
+    {"mset", -3, W | OOM | STR, 1, -1, 2, KEYS_OW_UPDATE, DATA(encode_mset), "string", "1.0.1",
+     "O(N) in the number of keys", "Set several keys at once"},
+    {"msetnx", -3, W | OOM | STR, 1, -1, 2, KEYS_OW_INSERT, DATA(encode_msetnx), "string", "1.0.1",
+     "O(N) in the number of keys", "Set several keys at once if none of them exists"},
+    {"strlen", 2, R | F | STR, ONE_KEY(KEYS_RO), DATA(encode_strlen), "string", "2.2.0", "O(1)",
+     "Length of a value in bytes"},
+    {"append", 3, W | OOM | F | STR, ONE_KEY(KEYS_RW_INSERT), DATA(encode_append), "string", "2.0.0",
+     "O(N) in the length of the new value", "Append to a value"},
+    {"getrange", 4, R | STR, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_getrange), "string", "2.4.0",
+     "O(N) in the length returned", "Part of a value"},
+    {"substr", 4, R | STR, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_getrange), "string", "1.0.0",
+     "O(N) in the length returned", "Part of a value (old name of GETRANGE)"},
+    {"setrange", 4, W | OOM | STR, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_setrange), "string", "2.2.0",
+     "O(N) in the length of the new value", "Overwrite part of a value from an offset on"},
+    {"incr", 2, W | OOM | F | STR, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_incr), "string", "1.0.0", "O(1)",
+     "Add one to an integer"},
+    {"decr", 2, W | OOM | F | STR, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_decr), "string", "1.0.0", "O(1)",
+     "Take one from an integer"},
+    {"incrby", 3, W | OOM | F | STR, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_incrby), "string", "1.0.0", "O(1)",
+     "Add to an integer"},
+    {"decrby", 3, W | OOM | F | STR, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_decrby), "string", "1.0.0", "O(1)",
+     "Take from an integer"},
+    {"incrbyfloat", 3, W | OOM | F | STR, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_incrbyfloat), "string", "2.6.0",
+     "O(1)", "Add to a number"},
+    {"lcs", -3, R | STR, 1, 2, 1, KEYS_RO_ACCESS, DATA(encode_lcs), "string", "7.0.0", "O(N*M) in the lengths",
+     "Longest common subsequence of two values"},
+    {"delifeq", 3, W | F | STR, ONE_KEY(KEYS_RM_DELETE), DATA(encode_delifeq), "string", "7.2.0", "O(1)",
+     "Delete a key if its value is the one given"},
+    {"delex", -2, W | F | STR, ONE_KEY(KEYS_RM_DELETE), DATA(encode_delex), "string", "7.2.0", "O(1)",
+     "Delete a key, on condition of its value (IFEQ, IFNE)"},
+
+    /* Values with a type and a version. */
+    {"vget", 2, R | F | STR, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_vget), "string", "7.2.0", "O(1)",
+     "Value, type, version and milliseconds left of a key"},
+    {"vmget", -2, R | F | STR, ALL_KEYS(KEYS_RO_ACCESS), DATA(encode_vmget), "string", "7.2.0",
+     "O(N) in the number of keys", "VGET of several keys"},
+    {"vset", -3, W | OOM | STR, ONE_KEY(KEYS_RW_VARIABLE), DATA(encode_vset), "string", "7.2.0", "O(1)",
+     "Set a key's value and type, on condition of its version, value or presence; answers the new version"},
+    {"cas", -4, W | OOM | F | STR, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_cas), "string", "7.2.0", "O(1)",
+     "Replace a value, or create or delete a key, if the old value and type are the ones given"},
+    {"vincr", -3, W | OOM | F | STR, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_vincr), "string", "7.2.0", "O(1)",
+     "Add an integer or a float to a number that keeps its type"},
+    {"vappend", -3, W | OOM | F | STR, ONE_KEY(KEYS_RW_INSERT), DATA(encode_vappend), "string", "7.2.0",
+     "O(N) in the length of the new value", "Append to a value with a separator between"},
+
+    /* Keys. */
+    {"del", -2, W | KEYSP, ALL_KEYS(KEYS_RM_DELETE), DATA(encode_del), "generic", "1.0.0", "O(N) in the number of keys",
+     "Delete keys"},
+    {"unlink", -2, W | F | KEYSP, ALL_KEYS(KEYS_RM_DELETE), DATA(encode_del), "generic", "4.0.0",
+     "O(N) in the number of keys", "Delete keys (the same as DEL)"},
+    {"exists", -2, R | F | KEYSP, ALL_KEYS(KEYS_RO), DATA(encode_exists), "generic", "1.0.0",
+     "O(N) in the number of keys", "How many of the keys exist"},
+    {"touch", -2, R | F | KEYSP, ALL_KEYS(KEYS_RO), DATA(encode_exists), "generic", "3.2.1",
+     "O(N) in the number of keys", "How many of the keys exist (there is no access time to change)"},
+    {"type", 2, R | F | KEYSP, ONE_KEY(KEYS_RO), DATA(encode_type), "generic", "1.0.0", "O(1)",
+     "The type of a key's value"},
+    {"rename", 3, W | KEYSP, 1, 2, 1, KEYS_RW_ACCESS_DELETE, DATA(encode_rename), "generic", "1.0.0", "O(1)",
+     "Rename a key"},
+    {"renamenx", 3, W | F | KEYSP, 1, 2, 1, KEYS_RW_ACCESS_DELETE, DATA(encode_renamenx), "generic", "1.0.0", "O(1)",
+     "Rename a key if the new name is free"},
+    {"copy", -3, W | OOM | KEYSP, 1, 2, 1, KEYS_RO_ACCESS, DATA(encode_copy), "generic", "6.2.0",
+     "O(N) in the length of the value", "Copy a key's value to another key"},
+    {"keys", 2, R | KEYSP | ROW_DANGEROUS, NO_KEYS, DATA(encode_keys), "generic", "1.0.0",
+     "O(N) in the number of all keys", "All keys that match a pattern"},
+    {"scan", -2, R | KEYSP, NO_KEYS, DATA(encode_scan), "generic", "2.8.0", "O(1) a call",
+     "Walk through the keys; a cursor is good on every node"},
+    {"randomkey", 1, R | KEYSP, NO_KEYS, DATA(encode_randomkey), "generic", "1.0.0", "O(1)", "A random key"},
+    {"dbsize", 1, R | F | KEYSP, NO_KEYS, DATA(encode_dbsize), "server", "1.0.0", "O(1)", "Number of keys"},
+    {"flushdb", -1, W | KEYSP | ROW_DANGEROUS, NO_KEYS, DATA(encode_flush), "server", "1.0.0",
+     "O(N) in the number of all keys", "Delete all keys"},
+    {"flushall", -1, W | KEYSP | ROW_DANGEROUS, NO_KEYS, DATA(encode_flush), "server", "1.0.0",
+     "O(N) in the number of all keys", "Delete all keys"},
+    {"sort", -2, W | OOM | ROW_DANGEROUS, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_sort), "generic", "1.0.0", "O(1)",
+     "Sort a list's elements (there are no lists yet)"},
+    {"sort_ro", -2, R | ROW_DANGEROUS, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_sort), "generic", "7.0.0", "O(1)",
+     "Sort a list's elements (there are no lists yet)"},
+    {"object", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "generic", "2.2.3", "depends on the subcommand",
+     "About a key's value"},
+    {"object|encoding", 3, R | KEYSP, 2, 2, 1, KEYS_RO, DATA(encode_object_encoding), "generic", "2.2.3", "O(1)",
+     "How a value is represented"},
+    {"object|freq", 3, R | KEYSP, 2, 2, 1, KEYS_RO, DATA(encode_object_freq), "generic", "4.0.0", "O(1)",
+     "Access frequency of a key (not counted)"},
+    {"object|idletime", 3, R | KEYSP, 2, 2, 1, KEYS_RO, DATA(encode_object_idletime), "generic", "2.2.3", "O(1)",
+     "Seconds since the last access (not kept)"},
+    {"object|refcount", 3, R | KEYSP, 2, 2, 1, KEYS_RO, DATA(encode_object_refcount), "generic", "2.2.3", "O(1)",
+     "References to a value"},
+    {"object|help", 2, ANYTIME | KEYSP, NO_KEYS, LOCAL(run_object_help), "generic", "6.2.0", "O(1)", "The subcommands"},
+
+    /* Time. */
+    {"expire", -3, W | F | KEYSP, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_expire), "generic", "1.0.0", "O(1)",
+     "Set a key's time to live in seconds"},
+    {"pexpire", -3, W | F | KEYSP, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_pexpire), "generic", "2.6.0", "O(1)",
+     "Set a key's time to live in milliseconds"},
+    {"expireat", -3, W | F | KEYSP, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_expireat), "generic", "1.2.0", "O(1)",
+     "Let a key end at a unix time in seconds"},
+    {"pexpireat", -3, W | F | KEYSP, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_pexpireat), "generic", "2.6.0", "O(1)",
+     "Let a key end at a unix time in milliseconds"},
+    {"ttl", 2, R | F | KEYSP, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_ttl), "generic", "1.0.0", "O(1)",
+     "Seconds a key has left"},
+    {"pttl", 2, R | F | KEYSP, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_pttl), "generic", "2.6.0", "O(1)",
+     "Milliseconds a key has left"},
+    {"expiretime", 2, R | F | KEYSP, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_expiretime), "generic", "7.0.0", "O(1)",
+     "Unix time in seconds at which a key ends"},
+    {"pexpiretime", 2, R | F | KEYSP, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_pexpiretime), "generic", "7.0.0", "O(1)",
+     "Unix time in milliseconds at which a key ends"},
+    {"persist", 2, W | F | KEYSP, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_persist), "generic", "2.2.0", "O(1)",
+     "Take away a key's time to live"},
+
+    /* Connection. */
+    {"ping", -1, F | ROW_CONNECTION, NO_KEYS, LOCAL(run_ping), "connection", "1.0.0", "O(1)", "Is the node there?"},
+    {"echo", 2, F | ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_echo), "connection", "1.0.0", "O(1)",
+     "The argument back"},
+    {"quit", -1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_quit), "connection", "1.0.0", "O(1)",
+     "Close the connection"},
+    {"reset", 1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_reset), "connection", "6.2.0", "O(1)",
+     "Bring the connection back to how it began"},
+    {"hello", -1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_hello), "connection", "6.0.0", "O(1)",
+     "Choose the protocol's version and introduce oneself"},
+    {"auth", -2, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_auth), "connection", "1.0.0", "O(1)", "Authenticate"},
+    {"select", 2, F | ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_select), "connection", "1.0.0", "O(1)",
+     "Choose a database (there is only 0)"},
+    {"readonly", 1, F | ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_readonly), "cluster", "3.0.0", "O(1)",
+     "Answer this connection's reads from this node's own, possibly stale state"},
+    {"readwrite", 1, F | ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_readwrite), "cluster", "3.0.0", "O(1)",
+     "End READONLY: reads are linearizable again"},
+    {"asking", 1, F | ROW_CONNECTION, NO_KEYS, LOCAL(run_asking), "cluster", "3.0.0", "O(1)",
+     "For Redis Cluster's slot moves, which there are none of"},
+    {"client", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "connection", "2.4.0", "depends on the subcommand",
+     "About client connections"},
+    {"client|caching", 3, CONN, NO_KEYS, LOCAL(run_client_caching), "connection", "6.0.0", "O(1)",
+     "For client tracking, which is not supported"},
+    {"client|capa", -3, CONN, NO_KEYS, LOCAL(run_client_capa), "connection", "7.2.0", "O(1)",
+     "Say what this client can do"},
+    {"client|deadline", 3, CONN, NO_KEYS, LOCAL(run_client_deadline), "connection", "7.2.0", "O(1)",
+     "Set the connection's own request deadline in milliseconds; 0: the node's"},
+    {"client|getname", 2, CONN, NO_KEYS, LOCAL(run_client_getname), "connection", "2.6.9", "O(1)",
+     "The connection's name"},
+    {"client|getredir", 2, CONN, NO_KEYS, LOCAL(run_client_getredir), "connection", "6.0.0", "O(1)",
+     "For client tracking, which is not supported"},
+    {"client|help", 2, ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_client_help), "connection", "5.0.0", "O(1)",
+     "The subcommands"},
+    {"client|id", 2, CONN, NO_KEYS, LOCAL(run_client_id), "connection", "5.0.0", "O(1)", "The connection's number"},
+    {"client|info", 2, CONN, NO_KEYS, LOCAL(run_client_info), "connection", "6.2.0", "O(1)", "About this connection"},
+    {"client|kill", -3, CONN | ADM, NO_KEYS, LOCAL(run_client_kill), "connection", "2.4.0", "O(N) in the connections",
+     "Close connections"},
+    {"client|list", -2, CONN | ADM, NO_KEYS, LOCAL(run_client_list), "connection", "2.4.0", "O(N) in the connections",
+     "About all connections"},
+    {"client|no-evict", 3, CONN | ADM, NO_KEYS, LOCAL(run_client_no_evict), "connection", "7.0.0", "O(1)",
+     "Accepted; connections are not evicted"},
+    {"client|no-touch", 3, CONN, NO_KEYS, LOCAL(run_client_no_touch), "connection", "7.2.0", "O(1)",
+     "Accepted; there are no access times"},
+    {"client|pause", -3, CONN | ADM, NO_KEYS, LOCAL(run_client_pause), "connection", "3.0.0", "O(1)",
+     "Hold back this node's clients for some milliseconds"},
+    {"client|reply", 3, CONN, NO_KEYS, LOCAL(run_client_reply), "connection", "3.2.0", "O(1)",
+     "Switch replies on or off, or skip one"},
+    {"client|setinfo", 4, CONN, NO_KEYS, LOCAL(run_client_setinfo), "connection", "7.2.0", "O(1)",
+     "Tell the client library's name or version"},
+    {"client|setname", 3, CONN, NO_KEYS, LOCAL(run_client_setname), "connection", "2.6.9", "O(1)",
+     "Name the connection"},
+    {"client|tracking", -3, CONN, NO_KEYS, LOCAL(run_client_tracking), "connection", "6.0.0", "O(1)",
+     "Not supported but for OFF"},
+    {"client|trackinginfo", 2, CONN, NO_KEYS, LOCAL(run_client_trackinginfo), "connection", "6.2.0", "O(1)",
+     "For client tracking, which is not supported"},
+    {"client|unblock", -3, CONN | ADM, NO_KEYS, LOCAL(run_client_unblock), "connection", "5.0.0",
+     "O(N) in the connections", "End another connection's WAIT"},
+    {"client|unpause", 2, CONN | ADM, NO_KEYS, LOCAL(run_client_unpause), "connection", "6.2.0",
+     "O(N) in the connections", "End CLIENT PAUSE"},
+
+    /* Server. */
+    {"info", -1, ANYTIME | ROW_DANGEROUS, NO_KEYS, LOCAL(run_info), "server", "1.0.0", "O(1)",
+     "About this node and its cluster"},
+    {"command", -1, ANYTIME | ROW_CONTAINER | ROW_CONNECTION, NO_KEYS, LOCAL(run_command), "server", "2.8.13",
+     "O(N) in the commands", "About commands"},
+    {"command|count", 2, ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_command_count), "server", "2.8.13", "O(1)",
+     "How many commands there are"},
+    {"command|docs", -2, ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_command_docs), "server", "7.0.0",
+     "O(N) in the commands asked for", "Documentation of commands"},
+    {"command|getkeys", -4, ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_command_getkeys), "server", "2.8.13",
+     "O(N) in the arguments", "The keys of a command"},
+    {"command|help", 2, ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_command_help), "server", "5.0.0", "O(1)",
+     "The subcommands"},
+    {"command|info", -2, ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_command_info), "server", "2.8.13",
+     "O(N) in the commands asked for", "Arity, flags and keys of commands"},
+    {"command|list", -2, ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_command_list), "server", "7.0.0",
+     "O(N) in the commands", "Names of commands"},
+    {"config", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "server", "2.0.0", "depends on the subcommand",
+     "This node's settings"},
+    {"config|get", -3, ADM | ANYTIME, NO_KEYS, LOCAL(run_config_get), "server", "2.0.0", "O(N) in the settings",
+     "Settings that match patterns"},
+    {"config|help", 2, ANYTIME, NO_KEYS, LOCAL(run_config_help), "server", "5.0.0", "O(1)", "The subcommands"},
+    {"config|resetstat", 2, ADM | ANYTIME, NO_KEYS, LOCAL(run_config_resetstat), "server", "2.0.0", "O(1)",
+     "Set the counters of INFO to zero"},
+    {"config|rewrite", 2, ADM | ANYTIME, NO_KEYS, LOCAL(run_config_rewrite), "server", "2.8.0", "O(1)",
+     "Not supported: the file is the operator's"},
+    {"config|set", -4, ADM | ANYTIME, NO_KEYS, LOCAL(run_config_set), "server", "2.0.0", "O(N) in the settings given",
+     "Change settings while the node runs"},
+    {"time", 1, F | ANYTIME, NO_KEYS, LOCAL(run_time), "server", "2.6.0", "O(1)", "This node's wall clock"},
+    {"role", 1, F | ANYTIME | ROW_NOSCRIPT | ROW_ADMIN | ROW_DANGEROUS, NO_KEYS, LOCAL(run_role), "server", "2.8.12",
+     "O(1)", "The node's part in replication"},
+    {"wait", 3, ROW_BLOCKING | ROW_CONNECTION, NO_KEYS, LOCAL(run_wait), "generic", "3.0.0", "O(1)",
+     "Wait until so many other nodes hold what this connection has written; answers how many do"},
+    {"lastsave", 1, F | ANYTIME | ROW_ADMIN | ROW_DANGEROUS, NO_KEYS, LOCAL(run_lastsave), "server", "1.0.0", "O(1)",
+     "When the state was last saved: now, since every write is durable"},
+    {"save", 1, ADM, NO_KEYS, LOCAL(run_save), "server", "1.0.0", "O(1)", "Nothing to do: every write is durable"},
+    {"bgsave", -1, ADM, NO_KEYS, LOCAL(run_save), "server", "1.0.0", "O(1)", "Nothing to do: every write is durable"},
+    {"shutdown", -1, ADM | ANYTIME, NO_KEYS, LOCAL(run_shutdown), "server", "1.0.0", "O(1)",
+     "Hand leadership over, finish what is under way, and end this node"},
+    {"debug", -2, ADM | ANYTIME, NO_KEYS, LOCAL(run_debug), "server", "1.0.0", "O(1)", "Not allowed"},
+    {"lolwut", -1, R | F, NO_KEYS, LOCAL(run_lolwut), "server", "5.0.0", "O(1)", "A picture and the version"},
+    {"memory", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "server", "4.0.0", "depends on the subcommand", "About memory"},
+    {"memory|doctor", 2, 0, NO_KEYS, LOCAL(run_memory_doctor), "server", "4.0.0", "O(1)", "Is memory used well?"},
+    {"memory|help", 2, ANYTIME, NO_KEYS, LOCAL(run_memory_help), "server", "4.0.0", "O(1)", "The subcommands"},
+    {"memory|malloc-stats", 2, 0, NO_KEYS, LOCAL(run_memory_malloc_stats), "server", "4.0.0", "O(1)",
+     "What the allocator says of itself"},
+    {"memory|purge", 2, 0, NO_KEYS, LOCAL(run_memory_purge), "server", "4.0.0", "O(N) in the free memory",
+     "Give free memory back to the system"},
+    {"memory|stats", 2, 0, NO_KEYS, LOCAL(run_memory_stats), "server", "4.0.0", "O(1)", "Where memory is"},
+    {"memory|usage", -3, R, 2, 2, 1, KEYS_RO, DATA(encode_memory_usage), "server", "4.0.0", "O(1)",
+     "Bytes a key takes"},
+    {"latency", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "server", "2.8.13", "depends on the subcommand",
+     "Latency spikes (none are recorded)"},
+    {"latency|doctor", 2, ADM | ANYTIME, NO_KEYS, LOCAL(run_latency_doctor), "server", "2.8.13", "O(1)",
+     "Latency spikes (none are recorded)"},
+    {"latency|help", 2, ANYTIME, NO_KEYS, LOCAL(run_latency_help), "server", "2.8.13", "O(1)", "The subcommands"},
+    {"latency|history", 3, ADM | ANYTIME, NO_KEYS, LOCAL(run_latency_empty), "server", "2.8.13", "O(1)",
+     "Latency spikes (none are recorded)"},
+    {"latency|latest", 2, ADM | ANYTIME, NO_KEYS, LOCAL(run_latency_empty), "server", "2.8.13", "O(1)",
+     "Latency spikes (none are recorded)"},
+    {"latency|reset", -2, ADM | ANYTIME, NO_KEYS, LOCAL(run_latency_reset), "server", "2.8.13", "O(1)",
+     "Latency spikes (none are recorded)"},
+    {"slowlog", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "server", "2.2.12", "depends on the subcommand",
+     "Slow commands (none are recorded)"},
+    {"slowlog|get", -2, ADM | ANYTIME, NO_KEYS, LOCAL(run_slowlog_get), "server", "2.2.12", "O(1)",
+     "Slow commands (none are recorded)"},
+    {"slowlog|help", 2, ANYTIME, NO_KEYS, LOCAL(run_slowlog_help), "server", "6.2.0", "O(1)", "The subcommands"},
+    {"slowlog|len", 2, ADM | ANYTIME, NO_KEYS, LOCAL(run_slowlog_len), "server", "2.2.12", "O(1)",
+     "Slow commands (none are recorded)"},
+    {"slowlog|reset", 2, ADM | ANYTIME, NO_KEYS, LOCAL(run_slowlog_reset), "server", "2.2.12", "O(1)",
+     "Slow commands (none are recorded)"},
+    {"module", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "server", "4.0.0", "depends on the subcommand",
+     "Modules (there are none)"},
+    {"module|list", 2, ADM, NO_KEYS, LOCAL(run_module_list), "server", "4.0.0", "O(1)", "Modules (there are none)"},
+
+    /* Cluster. */
+    {"cluster", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "cluster", "3.0.0", "depends on the subcommand",
+     "Redis Cluster's view (off)"},
+    {"cluster|countkeysinslot", 3, ROW_STALE, NO_KEYS, LOCAL(run_cluster_disabled), "cluster", "3.0.0", "O(1)",
+     "Redis Cluster's view (off)"},
+    {"cluster|getkeysinslot", 4, ROW_STALE, NO_KEYS, LOCAL(run_cluster_disabled), "cluster", "3.0.0", "O(1)",
+     "Redis Cluster's view (off)"},
+    {"cluster|help", 2, ANYTIME, NO_KEYS, LOCAL(run_cluster_help), "cluster", "5.0.0", "O(1)", "The subcommands"},
+    {"cluster|info", 2, ROW_STALE, NO_KEYS, LOCAL(run_cluster_info), "cluster", "3.0.0", "O(1)",
+     "Does the cluster have a leader, and how many nodes?"},
+    {"cluster|keyslot", 3, ROW_STALE, NO_KEYS, LOCAL(run_cluster_keyslot), "cluster", "3.0.0",
+     "O(N) in the key's length", "The hash slot of a key"},
+    {"cluster|links", 2, ROW_STALE, NO_KEYS, LOCAL(run_cluster_disabled), "cluster", "7.0.0", "O(1)",
+     "Redis Cluster's view (off)"},
+    {"cluster|myid", 2, ROW_STALE, NO_KEYS, LOCAL(run_cluster_myid), "cluster", "3.0.0", "O(1)", "This node's name"},
+    {"cluster|nodes", 2, ROW_STALE, NO_KEYS, LOCAL(run_cluster_disabled), "cluster", "3.0.0", "O(1)",
+     "Redis Cluster's view (off)"},
+    {"cluster|replicas", 3, ROW_STALE, NO_KEYS, LOCAL(run_cluster_disabled), "cluster", "5.0.0", "O(1)",
+     "Redis Cluster's view (off)"},
+    {"cluster|shards", 2, ROW_STALE, NO_KEYS, LOCAL(run_cluster_disabled), "cluster", "7.0.0", "O(1)",
+     "Redis Cluster's view (off)"},
+    {"cluster|slots", 2, ROW_STALE, NO_KEYS, LOCAL(run_cluster_disabled), "cluster", "3.0.0", "O(1)",
+     "Redis Cluster's view (off)"},
+};
+#define ROWS_N (sizeof rows / sizeof *rows)
+#define INDEX_N 512
+_Static_assert(ROWS_N * 2 < INDEX_N, "the index must stay half empty");
+
+static uint16_t name_index[INDEX_N]; /* 1 + the row's position; 0: free */
+static struct command_counts counts[ROWS_N];
+static bool index_built;
+
+/* ---- Finding rows ---- */
+
+static unsigned char lower(unsigned char c)
+{
+    return c >= 'A' && c <= 'Z' ? (unsigned char)(c | 0x20) : c;
+}
+
+/* FNV-1a of the lower-case name. */
+static uint32_t name_hash(const char *name, size_t len)
+{
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ lower((unsigned char)name[i])) * 16777619u;
+    return h ^ (h >> 15);
+}
+
+static bool same_name(const char *row_name, const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (row_name[i] == '\0' || (unsigned char)row_name[i] != lower((unsigned char)name[i]))
+            return false;
+    return row_name[len] == '\0';
+}
+
+void commands_init(void)
+{
+    if (index_built)
+        return;
+    index_built = true;
+    for (size_t i = 0; i < ROWS_N; i++) {
+        uint32_t at = name_hash(rows[i].name, strlen(rows[i].name)) % INDEX_N;
+        while (name_index[at] != 0)
+            at = (at + 1) % INDEX_N;
+        name_index[at] = (uint16_t)(i + 1);
+    }
+}
+
+const struct command_row *commands_find(const char *name, size_t len)
+{
+    assert(index_built);
+    for (uint32_t at = name_hash(name, len) % INDEX_N; name_index[at] != 0; at = (at + 1) % INDEX_N) {
+        const struct command_row *row = &rows[name_index[at] - 1];
+        if (same_name(row->name, name, len))
+            return row;
+    }
+    return NULL;
+}
+
+const struct command_row *commands_find_sub(const struct command_row *container, const char *sub, size_t len)
+{
+    size_t prefix = strlen(container->name);
+    for (const struct command_row *row = container + 1; row < rows + ROWS_N; row++) {
+        if (strncmp(row->name, container->name, prefix) != 0 || row->name[prefix] != '|')
+            return NULL;
+        if (same_name(row->name + prefix + 1, sub, len))
+            return row;
+    }
+    return NULL;
+}
+
+bool command_row_is_sub(const struct command_row *row)
+{
+    return strchr(row->name, '|') != NULL;
+}
+
+const struct command_row *commands_table(size_t *ret_n)
+{
+    *ret_n = ROWS_N;
+    return rows;
+}
+
+struct command_counts *commands_counts(const struct command_row *row)
+{
+    return &counts[row - rows];
+}
+
+size_t command_row_last_key(const struct command_row *row, size_t argc)
+{
+    if (row->first_key == 0)
+        return 0;
+    return row->last_key >= 0 ? (size_t)row->last_key : argc + (size_t)(ptrdiff_t)row->last_key;
+}
+
+/* ---- Arguments ---- */
+
+bool arg_is(const struct resp_arg *arg, const char *word)
+{
+    return strlen(word) == arg->len && strncasecmp(arg->base, word, arg->len) == 0;
+}
+
+bool arg_int(const struct resp_arg *arg, int64_t *ret)
+{
+    const char *at = arg->base, *end = at + arg->len;
+    bool negative = at < end && *at == '-';
+    at += negative;
+    if (at == end || end - at > 19 || (*at == '0' && (negative || end - at > 1)))
+        return false;
+    uint64_t n = 0;
+    for (; at < end; at++) {
+        if (*at < '0' || *at > '9')
+            return false;
+        n = n * 10 + (uint64_t)(*at - '0'); /* 19 digits fit. */
+    }
+    if (n > (uint64_t)INT64_MAX + negative)
+        return false;
+    *ret = negative ? (int64_t)(0 - n) : (int64_t)n;
+    return true;
+}
+
+int64_t wall_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- From a request to what is to be done ---- */
+
+static bool has_arity(const struct command_row *row, size_t n)
+{
+    return row->arity >= 0 ? n == (size_t)row->arity : n >= (size_t)-row->arity;
+}
+
+/* Redis shows a container in the upper case of the table, not as the client wrote it. */
+static void put_unknown_subcommand(struct encoding *e, const struct command_row *row, const struct resp_arg *sub)
+{
+    char text[129], name[32];
+    size_t len = sub->len < sizeof text - 1 ? sub->len : sizeof text - 1;
+    memcpy(text, sub->base, len);
+    text[len] = '\0';
+    size_t i = 0;
+    for (; row->name[i] != '\0' && i < sizeof name - 1; i++)
+        name[i] = (char)(row->name[i] >= 'a' && row->name[i] <= 'z' ? row->name[i] & ~0x20 : row->name[i]);
+    name[i] = '\0';
+    snprintf(e->error, sizeof e->error, REPLY_UNKNOWN_SUBCOMMAND, text, name);
+}
+
+/* The row that handles the request, or NULL with the error. */
+static const struct command_row *find_row(struct encoding *e, const struct resp_arg *args, size_t n)
+{
+    const struct command_row *row = commands_find(args[0].base, args[0].len);
+    if (row == NULL || command_row_is_sub(row)) {
+        reply_unknown_command(e->error, sizeof e->error, args, n);
+        return NULL;
+    }
+    if ((row->flags & ROW_CONTAINER) != 0 && n > 1) {
+        const struct command_row *sub = commands_find_sub(row, args[1].base, args[1].len);
+        if (sub == NULL) {
+            put_unknown_subcommand(e, row, &args[1]);
+            return NULL;
+        }
+        row = sub;
+    }
+    if (has_arity(row, n))
+        return row;
+    snprintf(e->error, sizeof e->error, REPLY_ARITY, row->name);
+    return NULL;
+}
+
+/* Some argument is past a limit: say which, if it is one for its place. */
+static bool is_too_large(const struct config *config, const struct command_row *row, const struct resp_arg *args,
+                         size_t n, char error[ENCODING_ERROR_MAX])
+{
+    size_t last = command_row_last_key(row, n);
+    for (size_t i = 1; i < n; i++) {
+        size_t first = (size_t)row->first_key;
+        bool is_key = last > 0 && i >= first && i <= last && (i - first) % (size_t)row->key_step == 0;
+        if (is_key && args[i].len > config->max_key_bytes) {
+            snprintf(error, ENCODING_ERROR_MAX, REPLY_KEY_TOO_LARGE, args[i].len, config->max_key_bytes);
+            return true;
+        }
+        if (!is_key && args[i].len > config->max_value_bytes) {
+            snprintf(error, ENCODING_ERROR_MAX, REPLY_VALUE_TOO_LARGE, args[i].len, config->max_value_bytes);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool any_longer(const struct resp_arg *args, size_t n, size_t limit)
+{
+    for (size_t i = 1; i < n; i++)
+        if (args[i].len > limit)
+            return true;
+    return false;
+}
+
+enum prepared commands_prepare(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
+                               const struct command_row **ret_row)
+{
+    const struct command_row *row = find_row(e, args, n);
+    *ret_row = row;
+    if (row == NULL)
+        return PREPARED_REFUSED;
+    if (row->encode == NULL)
+        return PREPARED_LOCAL;
+    size_t least = config->max_key_bytes < config->max_value_bytes ? config->max_key_bytes : config->max_value_bytes;
+    if (any_longer(args, n, least) && is_too_large(config, row, args, n, e->error))
+        return PREPARED_REFUSED;
+    e->row = row;
+    e->argv = args;
+    e->argc = n;
+    e->value_bytes_max = config->max_value_bytes;
+    e->flags = 0;
+    e->n_nums = 0;
+    e->args = NULL;
+    e->n_args = 0;
+    return row->encode(e) == 0 ? PREPARED_DATA : PREPARED_REFUSED;
+}

@@ -1,0 +1,102 @@
+/* reply.h - what clients are told: outcomes as RESP, and the only list of error words.
+ *
+ * The word an error begins with decides what client libraries do with it: some re-send a command that got CLUSTERDOWN,
+ * TRYAGAIN, LOADING, READONLY or MASTERDOWN, so those are sent only when the command was certainly not executed; nobody
+ * re-sends UNKNOWN. Redis's own sentences are Redis 7.0's bytes. Those with % are formats for resp_errorf(). */
+#pragma once
+#include "node/requests.h"
+#include "node/resp/resp.h"
+
+/* Redis's words. */
+#define REPLY_SYNTAX "ERR syntax error"
+#define REPLY_NOT_INTEGER "ERR value is not an integer or out of range"
+#define REPLY_NOT_FLOAT "ERR value is not a valid float"
+#define REPLY_WRONGTYPE "WRONGTYPE Operation against a key holding the wrong kind of value"
+#define REPLY_OVERFLOW "ERR increment or decrement would overflow"
+#define REPLY_DECR_OVERFLOW "ERR decrement would overflow"
+#define REPLY_NAN_OR_INFINITY "ERR increment would produce NaN or Infinity"
+#define REPLY_NO_SUCH_KEY "ERR no such key"
+#define REPLY_STRING_TOO_LONG "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+#define REPLY_OFFSET "ERR offset is out of range"
+#define REPLY_INVALID_CURSOR "ERR invalid cursor"
+#define REPLY_INVALID_EXPIRE "ERR invalid expire time in '%s' command"
+#define REPLY_EXPIRE_NX "ERR NX and XX, GT or LT options at the same time are not compatible"
+#define REPLY_EXPIRE_GT_LT "ERR GT and LT options at the same time are not compatible"
+#define REPLY_EXPIRE_OPTION "ERR Unsupported option %.*s"
+#define REPLY_SAME_OBJECT "ERR source and destination objects are the same"
+#define REPLY_DB_INDEX "ERR DB index is out of range"
+#define REPLY_LCS_BOTH "ERR If you want both the length and indexes, please just use IDX."
+#define REPLY_ARITY "ERR wrong number of arguments for '%s' command"
+#define REPLY_UNKNOWN_SUBCOMMAND "ERR unknown subcommand '%.128s'. Try %s HELP."
+#define REPLY_NOT_IN_RANGE "ERR value is out of range, must be positive"
+#define REPLY_TIMEOUT_NEGATIVE "ERR timeout is negative"
+#define REPLY_TIMEOUT_NOT_INTEGER "ERR timeout is not an integer or out of range"
+#define REPLY_NOPROTO "NOPROTO unsupported protocol version"
+#define REPLY_PROTO_NOT_INTEGER "ERR Protocol version is not an integer or out of range"
+#define REPLY_HELLO_OPTION "ERR Syntax error in HELLO option '%.*s'"
+#define REPLY_CLIENT_NAME "ERR Client names cannot contain spaces, newlines or special characters."
+#define REPLY_CLIENT_INFO_FIELD "ERR %s cannot contain spaces, newlines or special characters."
+#define REPLY_NO_SUCH_CLIENT "ERR No such client"
+#define REPLY_CLIENT_ID "ERR client-id should be greater than 0"
+#define REPLY_CLIENT_INVALID_ID "ERR Invalid client ID"
+#define REPLY_CLIENT_TYPE "ERR Unknown client type '%.*s'"
+#define REPLY_CLIENT_USER "ERR No such user '%.*s'"
+#define REPLY_CLIENT_SETINFO "ERR Unrecognized option '%.*s'"
+#define REPLY_UNBLOCK_REASON "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
+#define REPLY_PAUSE_MODE "ERR CLIENT PAUSE mode must be WRITE or ALL"
+#define REPLY_CACHING                                                                                                  \
+    "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+#define REPLY_NO_PASSWORD                                                                                              \
+    "ERR AUTH <password> called without any password configured for the default user. Are you sure your "              \
+    "configuration is correct?"
+#define REPLY_WRONGPASS "WRONGPASS invalid username-password pair or user is disabled."
+#define REPLY_MAXCLIENTS "ERR max number of clients reached"
+#define REPLY_NO_CLUSTER "ERR This instance has cluster support disabled"
+#define REPLY_DEBUG                                                                                                    \
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a "    \
+    "local connection, otherwise you need to set this option in the configuration file, and then restart the server."
+#define REPLY_GETKEYS_COMMAND "ERR Invalid command specified"
+#define REPLY_GETKEYS_NONE "ERR The command has no key arguments"
+#define REPLY_GETKEYS_ARITY "ERR Invalid number of arguments specified for command"
+#define REPLY_CONFIG_UNKNOWN "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'"
+#define REPLY_CONFIG_SET "ERR CONFIG SET failed (possibly related to argument '%.*s') - %s"
+#define REPLY_CONFIG_NO_FILE "ERR The server is running without a config file"
+#define REPLY_SLOWLOG_COUNT "ERR count should be greater than or equal to -1"
+#define REPLY_LFU                                                                                                      \
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "      \
+    "between policies at runtime LRU and LFU data will take some time to adjust."
+
+/* Words of our own. */
+#define REPLY_KEY_TOO_LARGE "TOOLARGE key of %zu bytes; the limit is %zu (max_key_bytes)"
+#define REPLY_VALUE_TOO_LARGE "TOOLARGE value of %zu bytes; the limit is %zu (max_value_bytes)"
+#define REPLY_REQUEST_TOO_LARGE "TOOLARGE %s"
+#define REPLY_OVERLOADED "OVERLOADED this node's queue of waiting requests is full; nothing was done, try again later"
+#define REPLY_NO_MEMORY "OVERLOADED this node is out of memory; nothing was done, try again later"
+#define REPLY_NO_SPACE                                                                                                 \
+    "MISCONF no space: the disk reserve of the cluster is used up; writes are refused until space is freed, reads "    \
+    "and deletes go on"
+#define REPLY_NO_LEADER "CLUSTERDOWN no leader within the deadline; nothing was done"
+#define REPLY_NO_QUORUM "CLUSTERDOWN no quorum: no leader could confirm that it still leads; nothing was done"
+#define REPLY_NO_LINK "TRYAGAIN the leader is known but there is no link to it; nothing was done"
+#define REPLY_OUTCOME_UNKNOWN "UNKNOWN outcome not known: the command was proposed and may or may not have been done"
+#define REPLY_STOPPING "CLUSTERDOWN this node is shutting down; nothing was done, use another node"
+#define REPLY_UNREADABLE_OUTCOME "UNKNOWN outcome not known: the command was done, but its answer could not be read"
+#define REPLY_NEWER_COMMAND "ERR this node's version does not have that command; nothing was done"
+#define REPLY_TYPE_NAME "ERR unknown value type '%.32s'"
+#define REPLY_UNBLOCKED "UNBLOCKED client unblocked via CLIENT UNBLOCK"
+#define REPLY_NO_TRACKING "ERR client tracking is not supported"
+#define REPLY_LCS_IDX "ERR LCS with IDX is not supported"
+#define REPLY_SORT_STORE "ERR SORT with STORE is not supported: there are no lists yet"
+#define REPLY_DEADLINE_RANGE "ERR the deadline must be from 1 to %u milliseconds, or 0 for the node's own"
+#define REPLY_SHUTDOWN_ABORT "ERR No shutdown in progress."
+
+/* Append the RESP form of one outcome value. A malformed one answers REPLY_UNREADABLE_OUTCOME. */
+void reply_outcome(struct resp_buf *b, int proto, const uint8_t *outcome, size_t len);
+/* Why a request has no outcome. */
+void reply_failure(struct resp_buf *b, enum request_failure why);
+/* Why a request was not taken: an enum requests_err. */
+void reply_refused(struct resp_buf *b, int err);
+/* "unknown command 'NAME', with args beginning with: ...", as Redis words it, into text. */
+void reply_unknown_command(char *text, size_t cap, const struct resp_arg *args, size_t n);
+/* A HELP array: the usual head and tail around lines, which ends with NULL. */
+void reply_help(struct resp_buf *b, const char *command, const char *const *lines);
