@@ -541,6 +541,7 @@ static void truncate_from(struct log *l, uint64_t index)
     cache_truncate(&l->cache, index);
     terms_truncate(&l->terms, index);
     segments_truncate(&l->segments, index);
+    l->read_offset = 0; /* Another record may come to be where reading stopped. */
     if (l->next_write > index)
         l->next_write = index;
     if (l->durable >= index)
@@ -590,6 +591,7 @@ int log_reset(struct log *l, uint64_t index, uint64_t term)
     cache_reset(&l->cache, index + 1);
     terms_reset(&l->terms, index, term);
     segments_truncate(&l->segments, 0);
+    l->read_offset = 0;
     l->next_write = index + 1;
     l->durable = 0;
     l->still_valid = 0;

@@ -172,9 +172,11 @@ int reader_open(struct segment_reader *r, struct io *io, uint64_t number, struct
         snprintf(error, 256, "%s cannot be opened: %s", name, io->error);
         return LOG_EIO;
     }
-    r->limit = r->size;
     struct segment_header header;
+    r->limit =
+        SEGMENT_HEADER_BYTES; /* What is behind may still be changing: not into the window before it is asked for. */
     rc = header_read(r, name, &header, error);
+    r->limit = r->size;
     if (rc == 0 && ret_header != NULL)
         *ret_header = header;
     return rc;
