@@ -13,22 +13,22 @@ struct resp_arg {
 };
 
 struct resp_limits {
-    size_t inline_bytes_max; /* 64 KiB */
-    size_t args_max;         /* 65,536 */
-    size_t bulk_bytes_max;   /* the value limit: 8 MiB, but never less than 64 KiB */
-    size_t request_bytes_max;/* 16 MiB, all arguments of one request together */
-    bool before_auth;        /* These are a stranger's limits (10 arguments of 16 KiB): passing args_max or
-                                bulk_bytes_max is RESP_BROKEN in Redis's words, "unauthenticated bulk length". */
+    size_t inline_bytes_max;  /* 64 KiB */
+    size_t args_max;          /* 65,536 */
+    size_t bulk_bytes_max;    /* the value limit: 8 MiB, but never less than 64 KiB */
+    size_t request_bytes_max; /* 16 MiB, all arguments of one request together */
+    bool before_auth;         /* These are a stranger's limits (10 arguments of 16 KiB): passing args_max or
+                                 bulk_bytes_max is RESP_BROKEN in Redis's words, "unauthenticated bulk length". */
 };
 
 enum resp_parse {
-    RESP_MORE,    /* The buffer ends inside a request: read more and call again with the same start. */
-    RESP_REQUEST, /* parser->args[0 .. n_args) is one request; n_args may be 0 (empty line, *0, *-1): skip it. */
-    RESP_BROKEN,  /* parser->error says why ("Protocol error: ..."): answer it after "ERR " and close. */
-    RESP_HANGUP,  /* HTTP (a request line, or POST or Host: as a command): close without an answer, as Redis does,
-                     not even those still unsent for requests before it. */
-    RESP_OVERSIZE,/* A request past request_bytes_max, bulk_bytes_max or args_max: parser->error names the limit;
-                     answer -TOOLARGE and close. A bulk or count past Redis's own limits is RESP_BROKEN. */
+    RESP_MORE,     /* The buffer ends inside a request: read more and call again with the same start. */
+    RESP_REQUEST,  /* parser->args[0 .. n_args) is one request; n_args may be 0 (empty line, *0, *-1): skip it. */
+    RESP_BROKEN,   /* parser->error says why ("Protocol error: ..."): answer it after "ERR " and close. */
+    RESP_HANGUP,   /* HTTP (a request line, or POST or Host: as a command): close without an answer, as Redis does,
+                      not even those still unsent for requests before it. */
+    RESP_OVERSIZE, /* A request past request_bytes_max, bulk_bytes_max or args_max: parser->error names the limit;
+                      answer -TOOLARGE and close. A bulk or count past Redis's own limits is RESP_BROKEN. */
     RESP_NOMEM,
 };
 
@@ -77,10 +77,10 @@ void resp_error(struct resp_buf *b, const char *text);
 void resp_errorf(struct resp_buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void resp_int(struct resp_buf *b, int64_t n);
 void resp_bulk(struct resp_buf *b, const void *bytes, size_t len);
-void resp_text(struct resp_buf *b, const char *text); /* bulk of a C string */
+void resp_text(struct resp_buf *b, const char *text);                             /* bulk of a C string */
 void resp_verbatim(struct resp_buf *b, int proto, const void *bytes, size_t len); /* "txt:"; bulk in RESP2 */
-void resp_nil(struct resp_buf *b, int proto);         /* $-1 or _ */
-void resp_nil_array(struct resp_buf *b, int proto);   /* *-1 or _ */
+void resp_nil(struct resp_buf *b, int proto);                                     /* $-1 or _ */
+void resp_nil_array(struct resp_buf *b, int proto);                               /* *-1 or _ */
 void resp_array(struct resp_buf *b, size_t n);
 void resp_map(struct resp_buf *b, int proto, size_t n_pairs); /* array of 2n in RESP2 */
 void resp_set(struct resp_buf *b, int proto, size_t n);

@@ -4,14 +4,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum resp_type { RESP_NIL, RESP_SIMPLE, RESP_ERROR, RESP_INT, RESP_BULK, RESP_ARRAY, RESP_MAP, RESP_SET, RESP_PUSH, RESP_BOOL, RESP_DOUBLE, RESP_BIGNUM, RESP_VERBATIM };
+enum resp_type {
+    RESP_NIL,
+    RESP_SIMPLE,
+    RESP_ERROR,
+    RESP_INT,
+    RESP_BULK,
+    RESP_ARRAY,
+    RESP_MAP,
+    RESP_SET,
+    RESP_PUSH,
+    RESP_BOOL,
+    RESP_DOUBLE,
+    RESP_BIGNUM,
+    RESP_VERBATIM
+};
 
 /* One reply, in one allocation; free with resp_value_free() at the root only. */
 struct resp_value {
     enum resp_type type;
-    int64_t n;              /* INT, BOOL: the value; ARRAY, SET, PUSH: parts; MAP: pairs (2n parts). */
-    double d;               /* DOUBLE */
-    const char *bytes;      /* SIMPLE, ERROR, BULK, VERBATIM, BIGNUM; a NUL follows the len bytes. */
+    int64_t n;         /* INT, BOOL: the value; ARRAY, SET, PUSH: parts; MAP: pairs (2n parts). */
+    double d;          /* DOUBLE */
+    const char *bytes; /* SIMPLE, ERROR, BULK, VERBATIM, BIGNUM; a NUL follows the len bytes. */
     size_t len;
     struct resp_value *parts;
 };
@@ -34,6 +48,7 @@ struct resp_scan {
 enum resp_value_status resp_value_scan(struct resp_scan *s, const char *buf, size_t len);
 /* After DONE, from the same bytes: DONE or NOMEM. */
 enum resp_value_status resp_value_build(const struct resp_scan *s, const char *buf, struct resp_value **ret);
-/* Both in one, for a buffer that likely holds all. Read one value from buf[0..len). DONE: *ret (to be freed by the caller) and *ret_used are set. */
+/* Both in one, for a buffer that likely holds all. Read one value from buf[0..len). DONE: *ret (to be freed by the
+ * caller) and *ret_used are set. */
 enum resp_value_status resp_value_parse(const char *buf, size_t len, size_t *ret_used, struct resp_value **ret);
 void resp_value_free(struct resp_value *v);

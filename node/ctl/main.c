@@ -1,0 +1,222 @@
+/* main.c - `holdfast`: the table of commands, help made from it, and the way from a command line to an exit status. */
+#include "node/ctl/ctl.h"
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#define QUICK_TIMEOUT_MS 2000 /* Of commands that ask every node, one of which may be silent. */
+#define ARGS_ANY INT_MAX
+
+static const struct command {
+    const char *name, *usage, *help;
+    const char *more; /* Shown by help NAME only. */
+    unsigned options; /* Besides those of every command. */
+    int args_min, args_max;
+    unsigned timeout_ms; /* 0: the client's default */
+    bool is_local;       /* Talks to no node. */
+    enum ctl_exit (*run)(struct ctl *ctl);
+} commands[] = {
+    {"status", "", "What every node says of itself, and what is wrong",
+     "The first line sums up; then what is wrong, in words; then a line for each node.\n"
+     "Exit status 0 while the cluster serves, 3 when it does not.",
+     OPTION_OUTPUT, 0, 0, QUICK_TIMEOUT_MS, false, cmd_status},
+    {"ping", "", "Whether every node answers, and how fast", "Exit status 3 when one does not.", 0, 0, 0,
+     QUICK_TIMEOUT_MS, false, cmd_ping},
+    {"get", "KEY", "Print the value of KEY",
+     "A newline follows the value unless --raw is given. A missing key is exit status 1 and prints nothing.",
+     OPTION_OUTPUT | OPTION_RAW, 1, 1, 0, false, cmd_get},
+    {"set", "KEY VALUE", "Store VALUE under KEY",
+     "VALUE - is read from standard input, every byte of it. Without --ttl the key stays; a TTL it had is dropped.\n"
+     "Exit status 1 when --nx or --xx forbids it.",
+     OPTION_TTL | OPTION_NX | OPTION_XX, 2, 2, 0, false, cmd_set},
+    {"incr", "KEY [BY]", "Add BY (1) to the number under KEY and print it",
+     "A missing key counts as 0. When the outcome is unknown (exit status 4) it may have been added once, never twice.",
+     0, 1, 2, 0, false, cmd_incr},
+    {"del", "KEY...", "Delete keys and print how many there were", "Exit status 1 when there was none of them.", 0, 1,
+     ARGS_ANY, 0, false, cmd_del},
+    {"keys", "[PATTERN]", "Print the keys, or those that match a pattern of * ? [a-z]",
+     "Keys are printed as they are found, one a line, in no order; control characters appear as \\xNN unless --raw is\n"
+     "given. Keys written meanwhile may or may not appear.",
+     OPTION_OUTPUT | OPTION_RAW, 0, 1, 0, false, cmd_keys},
+    {"help", "[COMMAND]", "This help, or that of a command", NULL, 0, 0, 1, 0, true, cmd_help},
+};
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+/* ---- Help ---- */
+
+static void print_exit_status(void)
+{
+    puts("Exit status:\n"
+         "  0  done\n"
+         "  1  no such key, or the condition was not met\n"
+         "  2  the command line is wrong\n"
+         "  3  the cluster is unavailable; nothing was done\n"
+         "  4  the outcome is unknown: it may or may not have been done\n"
+         "  5  refused by the cluster\n"
+         "  6  what answered is not a Holdfast node\n"
+         "  7  the output could not be written");
+}
+
+static void print_help(void)
+{
+    puts("Usage: holdfast [OPTION...] COMMAND [ARGUMENT...]\n"
+         "The command line of a Holdfast cluster.\n\n"
+         "Commands:");
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        char left[40];
+        snprintf(left, sizeof left, "%s %s", commands[i].name, commands[i].usage);
+        printf("  %-18s  %s\n", left, commands[i].help);
+    }
+    puts("\nOptions of every command:");
+    options_print(OPTION_EVERYWHERE);
+    puts("");
+    print_exit_status();
+}
+
+static void print_command_help(const struct command *command)
+{
+    printf("Usage: holdfast [OPTION...] %s%s%s\n%s.\n", command->name, command->usage[0] != '\0' ? " " : "",
+           command->usage, command->help);
+    if (command->more != NULL)
+        printf("%s\n", command->more);
+    puts("\nOptions:");
+    options_print(command->options);
+    options_print(OPTION_EVERYWHERE);
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    fprintf(stderr, "holdfast: there is no command '%s'; 'holdfast help' lists them\n", name);
+    return NULL;
+}
+
+enum ctl_exit cmd_help(struct ctl *ctl)
+{
+    if (ctl->argc == 0) {
+        print_help();
+        return CTL_OK;
+    }
+    const struct command *command = find_command(ctl->argv[0]);
+    if (command == NULL)
+        return CTL_USAGE;
+    print_command_help(command);
+    return CTL_OK;
+}
+
+/* ---- What commands share ---- */
+
+enum ctl_exit ctl_failed(const struct ctl *ctl, int rc)
+{
+    fprintf(stderr, "holdfast: %s\n", rc == CLIENT_ENOMEM ? "out of memory" : client_message(ctl->client));
+    switch (rc) {
+    case CLIENT_EINVAL:
+        return CTL_USAGE;
+    case CLIENT_EUNKNOWN:
+        return CTL_UNKNOWN;
+    case CLIENT_EDENIED:
+        return CTL_REFUSED;
+    case CLIENT_EPROTOCOL:
+        return CTL_PROTOCOL;
+    default:
+        return CTL_UNAVAILABLE;
+    }
+}
+
+enum ctl_exit ctl_ask(const struct ctl *ctl, bool is_write, int argc, const char *const *argv, const size_t *lens,
+                      struct resp_value **ret)
+{
+    struct resp_value *reply = NULL;
+    int rc = client_call(ctl->client, is_write, argc, argv, lens, &reply);
+    if (rc != 0)
+        return ctl_failed(ctl, rc);
+    if (reply->type == RESP_ERROR) {
+        fprintf(stderr, "holdfast: %s\n", reply->bytes);
+        resp_value_free(reply);
+        return CTL_REFUSED;
+    }
+    *ret = reply;
+    return CTL_OK;
+}
+
+enum ctl_exit ctl_surprised(void)
+{
+    fputs("holdfast: the node's answer makes no sense here\n", stderr);
+    return CTL_PROTOCOL;
+}
+
+/* ---- From a command line to an exit status ---- */
+
+static bool check_usage(const struct command *command, const struct options *o)
+{
+    unsigned foreign = o->given & ~(command->options | OPTION_EVERYWHERE);
+    int n = o->argc - 1;
+    if (foreign != 0) {
+        fprintf(stderr, "holdfast: '%s' takes no --%s\n", command->name, options_name(foreign));
+        return false;
+    }
+    if (n < command->args_min || n > command->args_max) {
+        fprintf(stderr, "Usage: holdfast %s %s\n", command->name, command->usage);
+        return false;
+    }
+    return true;
+}
+
+static enum ctl_exit run_with_client(const struct command *command, struct ctl *ctl)
+{
+    const struct options *o = ctl->options;
+    struct client_options client_options = {.nodes = o->nodes, .user = o->user, .timeout_ms = command->timeout_ms};
+    if (o->timeout_ms != 0)
+        client_options.timeout_ms = o->timeout_ms < UINT_MAX ? (unsigned)o->timeout_ms : UINT_MAX;
+    int rc = client_open(&client_options, &ctl->client);
+    enum ctl_exit status = rc == 0 ? command->run(ctl) : ctl_failed(ctl, rc);
+    client_close(ctl->client);
+    return status;
+}
+
+static enum ctl_exit run_command(const struct options *o)
+{
+    const struct command *command = find_command(o->argv[0]);
+    if (command == NULL)
+        return CTL_USAGE;
+    if ((o->given & OPTION_HELP) != 0) {
+        print_command_help(command);
+        return CTL_OK;
+    }
+    if (!check_usage(command, o))
+        return CTL_USAGE;
+    struct ctl ctl = {.options = o, .argc = o->argc - 1, .argv = o->argv + 1};
+    return command->is_local ? command->run(&ctl) : run_with_client(command, &ctl);
+}
+
+static enum ctl_exit run(const struct options *o)
+{
+    if ((o->given & OPTION_VERSION) != 0) {
+        puts("holdfast " HOLDFAST_VERSION);
+        return CTL_OK;
+    }
+    if (o->argc > 0)
+        return run_command(o);
+    if ((o->given & OPTION_HELP) == 0) {
+        fputs("Usage: holdfast [OPTION...] COMMAND [ARGUMENT...]; 'holdfast help' says more\n", stderr);
+        return CTL_USAGE;
+    }
+    print_help();
+    return CTL_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    if (!options_parse(argc, argv, &options))
+        return CTL_USAGE;
+    enum ctl_exit status = run(&options);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fputs("holdfast: the output could not be written\n", stderr);
+        return CTL_OUTPUT;
+    }
+    return status;
+}

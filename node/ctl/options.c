@@ -1,0 +1,158 @@
+/* options.c - one table of options for all commands, read by getopt_long() and by help. */
+#include "node/ctl/options.h"
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DURATION_MS_MAX (100.0 * 365 * 24 * 3600 * 1000)
+
+static const struct option_row {
+    unsigned bit;
+    const char *name;
+    char letter;              /* 0: none */
+    const char *value, *help; /* value NULL: takes none */
+} rows[] = {
+    {OPTION_NODES, "nodes", 'n', "LIST",
+     "host:port[,host:port...] of the nodes; else $HOLDFAST_NODES, else this machine"},
+    {OPTION_TIMEOUT, "timeout", 't', "TIME", "how long to try in all: 2, 1.5s, 300ms (default 5s; status and ping 2s)"},
+    {OPTION_USER, "user", 'u', "NAME", "log in as NAME; the password comes from $HOLDFAST_PASSWORD"},
+    {OPTION_OUTPUT, "output", 'o', "FORM", "table (for people) or json (stable, for programs)"},
+    {OPTION_TTL, "ttl", 0, "TIME", "the key is gone after TIME: 30, 1.5s, 500ms, 10m, 2h, 7d"},
+    {OPTION_NX, "nx", 0, NULL, "only if there is no such key"},
+    {OPTION_XX, "xx", 0, NULL, "only if there is such a key"},
+    {OPTION_RAW, "raw", 0, NULL, "the bytes as they are: no newline after a value, nothing escaped"},
+    {OPTION_HELP, "help", 'h', NULL, "this help"},
+    {OPTION_VERSION, "version", 'V', NULL, "the version"},
+};
+#define N_ROWS (sizeof rows / sizeof *rows)
+#define LONG_ONLY 256 /* getopt_long() answers LONG_ONLY + row for every option. */
+
+const char *options_name(unsigned bits)
+{
+    for (size_t i = 0; i < N_ROWS; i++) {
+        if ((rows[i].bit & bits) != 0)
+            return rows[i].name;
+    }
+    return "";
+}
+
+void options_print(unsigned mask)
+{
+    for (size_t i = 0; i < N_ROWS; i++) {
+        const struct option_row *row = &rows[i];
+        char left[40];
+        if ((row->bit & mask) == 0)
+            continue;
+        char letter[] = {'-', row->letter, ',', ' ', '\0'};
+        snprintf(left, sizeof left, "%s--%s%s%s", row->letter != 0 ? letter : "    ", row->name,
+                 row->value != NULL ? " " : "", row->value != NULL ? row->value : "");
+        printf("  %-20s  %s\n", left, row->help);
+    }
+}
+
+/* "30", "1.5s", "500ms", "10m", "2h", "7d"; more than nothing. */
+static bool duration_read(const char *text, int64_t *ret_ms)
+{
+    static const struct {
+        const char *unit;
+        double ms;
+    } units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}, {"d", 24 * 3600e3}};
+    char *unit;
+    double n = strtod(text, &unit);
+    if (unit == text || strspn(text, "0123456789.") != (size_t)(unit - text))
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        double ms = ceil(n * units[i].ms);
+        if (strcmp(unit, units[i].unit) != 0)
+            continue;
+        if (!(ms >= 1 && ms <= DURATION_MS_MAX))
+            return false;
+        *ret_ms = (int64_t)ms;
+        return true;
+    }
+    return false;
+}
+
+static bool bad_value(const struct option_row *row, const char *value, const char *want)
+{
+    fprintf(stderr, "holdfast: --%s %s: %s\n", row->name, value, want);
+    return false;
+}
+
+static bool option_take(struct options *o, const struct option_row *row, const char *value)
+{
+    o->given |= row->bit;
+    switch (row->bit) {
+    case OPTION_NODES:
+        o->nodes = value;
+        return true;
+    case OPTION_USER:
+        o->user = value;
+        return true;
+    case OPTION_TIMEOUT:
+        return duration_read(value, &o->timeout_ms) || bad_value(row, value, "a time like 2, 1.5s or 300ms is needed");
+    case OPTION_TTL:
+        return duration_read(value, &o->ttl_ms) || bad_value(row, value, "a time like 30, 500ms or 2h is needed");
+    case OPTION_OUTPUT:
+        o->json = strcmp(value, "json") == 0;
+        return o->json || strcmp(value, "table") == 0 || bad_value(row, value, "either table or json");
+    default:
+        return true;
+    }
+}
+
+static const struct option_row *row_from_getopt(int c)
+{
+    if (c >= LONG_ONLY)
+        return &rows[c - LONG_ONLY];
+    for (size_t i = 0; i < N_ROWS; i++) {
+        if (rows[i].letter == c)
+            return &rows[i];
+    }
+    return NULL; /* Unknown, or its value is missing: getopt has said so. */
+}
+
+static void getopt_tables(struct option longs[N_ROWS + 1], char *letters)
+{
+    *letters++ = '+'; /* Stop at each argument: options_parse() goes on behind it. */
+    for (size_t i = 0; i < N_ROWS; i++) {
+        longs[i] = (struct option){rows[i].name, rows[i].value != NULL, NULL, LONG_ONLY + (int)i};
+        if (rows[i].letter == 0)
+            continue;
+        *letters++ = rows[i].letter;
+        if (rows[i].value != NULL)
+            *letters++ = ':';
+    }
+    longs[N_ROWS] = (struct option){0};
+    *letters = '\0';
+}
+
+static bool is_negative_number(const char *arg)
+{
+    return arg[0] == '-' && arg[1] >= '0' && arg[1] <= '9';
+}
+
+bool options_parse(int argc, char **argv, struct options *ret)
+{
+    struct option longs[N_ROWS + 1];
+    char letters[2 * N_ROWS + 2];
+    getopt_tables(longs, letters);
+    *ret = (struct options){.argv = argv + 1};
+    bool only_args = false; /* "--" was seen. */
+    while (optind < argc) {
+        int start = optind;
+        int c = only_args || is_negative_number(argv[start]) ? -1 : getopt_long(argc, argv, letters, longs, NULL);
+        if (c != -1) {
+            const struct option_row *row = row_from_getopt(c);
+            if (row == NULL || !option_take(ret, row, optarg))
+                return false;
+        } else if (optind > start) {
+            only_args = true;
+        } else {
+            ret->argv[ret->argc++] = argv[optind++];
+        }
+    }
+    return true;
+}
