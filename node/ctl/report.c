@@ -198,6 +198,31 @@ static void judge_quorum(struct report *r)
         problem(r, "one more loss stops reads and writes");
 }
 
+static const struct report_node *node_by_id(const struct report *r, int64_t id)
+{
+    for (int i = 0; i < r->n_nodes; i++) {
+        if (r->nodes[i].id == id)
+            return &r->nodes[i];
+    }
+    return NULL;
+}
+
+/* Voters the leader misses that the other findings do not explain: up but cut off from it, or not in our list. */
+static void judge_links(struct report *r)
+{
+    for (int m = 0; r->leader >= 0 && m < r->n_members; m++) {
+        const struct report_member *member = &r->members[m];
+        const struct report_node *node = node_by_id(r, member->id);
+        if (!member->voter || member->linked)
+            continue;
+        if (node == NULL)
+            problem(r, "n%" PRId64 " (%s), not in the list of nodes, cannot be reached by the leader", member->id,
+                    member->client_address);
+        else if (node->up)
+            problem(r, "%s, the leader, has no link to %s", r->nodes[r->leader].name, node->name);
+    }
+}
+
 static void judge_node(struct report *r, struct report_node *node, int64_t newest)
 {
     node->lag = newest > node->applied_index ? newest - node->applied_index : 0;
@@ -244,6 +269,7 @@ int report_gather(struct client *client, struct report *ret)
     name_the_silent(ret);
     find_leader(ret);
     count_voters(ret);
+    judge_links(ret);
     judge_quorum(ret);
     judge_nodes(ret);
     return 0;
