@@ -63,7 +63,8 @@ void install_head(struct replica *r, uint64_t from, const struct frame_install *
         if (in->state != INSTALL_IDLE)
             return;
     }
-    int rc = r->io->ops->open(r->io, REPLICA_INCOMING_FILE, IO_READ | IO_WRITE | IO_CREATE | IO_TRUNCATE, &in->file);
+    r->io->ops->unlink(r->io, REPLICA_INCOMING_FILE); /* Of an attempt that a crash ended. */
+    int rc = r->io->ops->open(r->io, REPLICA_INCOMING_FILE, IO_READ | IO_WRITE | IO_CREATE, &in->file);
     if (rc != 0) {
         replica_say(r, 0, "cannot take a snapshot from node %llu: %s", (unsigned long long)from, r->io->error);
         return;
