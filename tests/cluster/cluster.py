@@ -154,6 +154,11 @@ class Node:
         text = self.call("INFO", section, timeout=2.0).decode()
         return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line and not line.startswith("#"))
 
+    def peers_linked(self):
+        """How many of the others it has links with, both ways."""
+        members = [(k, v) for k, v in self.info().items() if k.startswith("member_") and k != "member_%d" % self.id]
+        return sum(1 for _, v in members if "linked=1" in v.split(","))
+
     def log_text(self):
         with open(self.log, "rb") as f:
             return f.read().decode("utf-8", "replace")
@@ -225,7 +230,7 @@ class Cluster:
         """The node that all reachable nodes name as leader and that is ready to serve; None when they do not agree."""
         named = set()
         for n in self.up():
-            named.add(n.info()["leader"])
+            named.add(n.info()["leader_id"])
         if len(named) != 1 or named == {"0"}:
             return None
         leader = self.nodes[int(named.pop()) - 1]
@@ -252,7 +257,7 @@ class Cluster:
             if leader is None:
                 return False
             n_up = len(self.up())
-            if any(int(n.info()["peers_linked"]) < n_up - 1 for n in self.up()):
+            if any(n.peers_linked() < n_up - 1 for n in self.up()):
                 return False
             return all(n.call("EXISTS", "wait_ready", timeout=3.0) == 0 for n in self.up()) and leader
 
