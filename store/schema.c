@@ -80,8 +80,7 @@ int schema_bind_bytes(sqlite3_stmt *stmt, int at, const void *bytes, size_t len)
 
 /* ---- opening ---- */
 
-/* The first column of the first row as a number; -1 when there is no row. */
-static int query_number(sqlite3 *db, const char *sql, int64_t *ret)
+int schema_number(sqlite3 *db, const char *sql, int64_t *ret)
 {
     sqlite3_stmt *stmt = NULL;
     int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
@@ -132,11 +131,11 @@ enum file_kind { FILE_EMPTY, FILE_OURS };
 static int judge(sqlite3 *db, char error[SCHEMA_ERROR_BYTES], enum file_kind *ret)
 {
     int64_t app = 0, version = 0, tables = 0;
-    int rc = query_number(db, "SELECT count(*) FROM sqlite_master", &tables);
+    int rc = schema_number(db, "SELECT count(*) FROM sqlite_master", &tables);
     if (rc == 0)
-        rc = query_number(db, "PRAGMA application_id", &app);
+        rc = schema_number(db, "PRAGMA application_id", &app);
     if (rc == 0)
-        rc = query_number(db, "PRAGMA user_version", &version);
+        rc = schema_number(db, "PRAGMA user_version", &version);
     if (rc != 0)
         return schema_explain(db, rc, "reading the state file", error);
     if (app == 0 && version == 0 && tables == 0) {

@@ -45,6 +45,8 @@ int schema_open(const char *path, enum schema_open how, const uint8_t *cluster_i
 int schema_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret);
 /* Run one statement that answers no rows. */
 int schema_run(sqlite3 *db, const char *sql);
+/* The first column of the first row as a number; -1 when there is no row. */
+int schema_number(sqlite3 *db, const char *sql, int64_t *ret);
 /* Bind a blob without copying it; an empty one is empty, not NULL. */
 int schema_bind_bytes(sqlite3_stmt *stmt, int at, const void *bytes, size_t len);
 

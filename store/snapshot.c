@@ -164,6 +164,22 @@ static int check_pages(sqlite3 *db, char error[SCHEMA_ERROR_BYTES])
     return whole ? 0 : STORE_ECORRUPT;
 }
 
+/* SQLite reads what is missing at the end of a file as zeros. */
+static int check_length(sqlite3 *db, uint64_t bytes, char error[SCHEMA_ERROR_BYTES])
+{
+    int64_t pages = 0, page_bytes = 0;
+    int rc = schema_number(db, "PRAGMA page_count", &pages);
+    if (rc == 0)
+        rc = schema_number(db, "PRAGMA page_size", &page_bytes);
+    if (rc != 0)
+        return schema_explain(db, rc, "checking a snapshot", error);
+    if ((uint64_t)pages * (uint64_t)page_bytes == bytes)
+        return 0;
+    snprintf(error, SCHEMA_ERROR_BYTES, "the snapshot is damaged: %" PRIu64 " bytes, but %" PRId64 " pages of %" PRId64,
+             bytes, pages, page_bytes);
+    return STORE_ECORRUPT;
+}
+
 static int sum_rows(sqlite3 *db, struct rows_totals *ret)
 {
     sqlite3_stmt *stmt = NULL;
@@ -212,6 +228,8 @@ static int check(sqlite3 *db, const char *path, char error[SCHEMA_ERROR_BYTES], 
     int rc = check_pages(db, error);
     if (rc == 0)
         rc = fill_info(db, path, error, &m, &info);
+    if (rc == 0)
+        rc = check_length(db, info.bytes, error);
     if (rc == 0)
         rc = check_rows(db, &m, error);
     if (rc == 0)
