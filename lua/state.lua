@@ -874,7 +874,7 @@ end
 ---@field total_keys integer in the whole cluster, whatever the namespace
 ---@field expired_keys integer that have ended by their TTL
 ---@field active_locks integer
----@field db_size_bytes integer
+---@field db_size_bytes integer of the state on disk of the node that answered
 ---@field total_size integer the same as db_size_bytes
 ---@field backend string
 ---@field leader string host:port, "" when unknown
@@ -913,7 +913,7 @@ local function bind_client(state, conn)
       return nil, text, code
     end
     local info = parse_info(text)
-    local size = info_integer(info, "db_size_bytes")
+    local size = info_integer(info, "file_bytes")
     return {
       total_keys = total,
       expired_keys = info_integer(info, "expired_keys"),
@@ -921,7 +921,7 @@ local function bind_client(state, conn)
       db_size_bytes = size,
       total_size = size,
       backend = "holdfast",
-      leader = info.leader or "",
+      leader = info.leader_client_address or "",
       nodes = conn.handle:nodes(),
       revision = info_integer(info, "revision"),
     }

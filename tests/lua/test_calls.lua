@@ -320,7 +320,7 @@ add("stats", function()
   local state, wire = fake.new()
   wire.answer = function(name)
     return true, name == "DBSIZE" and 12 or "# Server\r\nredis_version:7.2.0\r\nexpired_keys:3\r\nrevision:99\r\n" ..
-      "leader:127.0.0.1:7402\r\ndb_size_bytes:4096\r\n"
+      "leader_client_address:127.0.0.1:7402\r\nfile_bytes:4096\r\n"
   end
   check.returns({ { total_keys = 12, expired_keys = 3, active_locks = 0, db_size_bytes = 4096, total_size = 4096,
     backend = "holdfast", leader = "127.0.0.1:7402", nodes = { "n1:1", "n2:2" }, revision = 99 } }, state.stats())
