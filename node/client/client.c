@@ -120,6 +120,8 @@ struct call {
     size_t n;                    /* Requests in c->out. */
     struct resp_value **replies; /* n of them; NULL where none has come. */
     int rc;
+    int64_t refusal_ms;          /* How long the slowest refusal took; 0: there was none. */
+    char last[SEAT_MESSAGE_MAX]; /* Why it is not done yet: a node's own words before trouble with connections. */
 };
 
 static void drop_replies(struct call *call)
@@ -236,30 +238,45 @@ static void pause_before_retry(unsigned n_pauses, int64_t deadline_ms)
         poll(NULL, 0, (int)(ms < left ? ms : left));
 }
 
-static int unavailable(struct client *c)
+static int unavailable(struct client *c, const struct call *call)
 {
-    char last[sizeof c->seat.message];
-    snprintf(last, sizeof last, "%.*s", SEAT_MESSAGE_MAX - 1, c->message);
-    snprintf(c->message, sizeof c->message, "not done within %u ms; last: %s", c->timeout_ms, last);
+    snprintf(c->message, sizeof c->message, "not done within %u ms; last: %s", c->timeout_ms, call->last);
     return CLIENT_EUNAVAILABLE;
+}
+
+static void note_not_done(struct client *c, struct call *call, enum attempt outcome, int64_t took_ms)
+{
+    if (outcome == ATTEMPT_LATER && took_ms >= call->refusal_ms)
+        call->refusal_ms = took_ms + 1; /* Rounded up, so that 0 stays "none". */
+    if (outcome == ATTEMPT_LATER || call->refusal_ms == 0)
+        snprintf(call->last, sizeof call->last, "%.*s", SEAT_MESSAGE_MAX - 1, c->message);
+}
+
+/* Cut off by our deadline, a write that would have been refused once more becomes one of unknown outcome: better to
+ * stop while it is known not to be done. */
+static bool is_time_for_another(const struct call *call)
+{
+    int64_t left = call->deadline_ms - channel_now_ms();
+    return left > 0 && !(call->is_write && left < call->refusal_ms);
 }
 
 static int run(struct client *c, struct call *call)
 {
     unsigned n_failed = 0, n_pauses = 0;
-    for (;;) {
+    do {
+        int64_t start_ms = channel_now_ms();
         enum attempt outcome = attempt(c, call);
         if (outcome == ATTEMPT_DONE)
             return 0;
         drop_replies(call);
         if (outcome == ATTEMPT_FAILED)
             return call->rc;
+        note_not_done(c, call, outcome, channel_now_ms() - start_ms);
         n_failed++;
         if (outcome == ATTEMPT_LATER || n_failed % (unsigned)c->seat.n_nodes == 0)
             pause_before_retry(n_pauses++, call->deadline_ms);
-        if (channel_now_ms() >= call->deadline_ms)
-            return unavailable(c);
-    }
+    } while (is_time_for_another(call));
+    return unavailable(c, call);
 }
 
 static void check_process(struct client *c)

@@ -25,6 +25,9 @@
 /* What the script may say instead of a reply's bytes. */
 #define CUT "cut"       /* Close when the request has been read. */
 #define SILENT "silent" /* Read and say nothing. */
+#define SLOW                                                                                                           \
+    "-CLUSTERDOWN no leader, after a while\r\n" /* Said after SLOW_MS, as a node does that waits for a leader. */
+#define SLOW_MS 120
 
 struct fake {
     pthread_t thread;
@@ -77,8 +80,12 @@ static const char *next_line(struct fake *f, const struct resp_parser *p, struct
 {
     f->n_seen++;
     pthread_cond_broadcast(&f->changed);
-    if (f->at_script < f->n_script)
-        return f->script[f->at_script++];
+    if (f->at_script < f->n_script) {
+        const char *line = f->script[f->at_script++];
+        if (strcmp(line, SLOW) == 0)
+            poll(NULL, 0, SLOW_MS);
+        return line;
+    }
     if (!arg_is(&p->args[0], "ECHO"))
         return "+OK\r\n";
     resp_bulk(out, p->args[1].base, p->args[1].len);
@@ -449,6 +456,17 @@ static void not_now_until_the_deadline(void **state)
     expect_failure(f, true, CLIENT_EUNAVAILABLE, "CLUSTERDOWN no quorum");
 }
 
+/* With less time left than the last refusal took, another attempt could only end as unknown. */
+static void write_stops_while_known_not_done(void **state)
+{
+    struct fixture *f = *state;
+    fake_says(&f->a, SLOW);
+    fake_says(&f->a, SILENT);
+    open_client(f, HASTY_MS, f->a.name, f->refuser);
+    expect_failure(f, true, CLIENT_EUNAVAILABLE, "CLUSTERDOWN no leader, after a while");
+    assert_int_equal(fake_count(&f->a, &f->a.n_seen), 1);
+}
+
 static void idle_connection_cut_is_harmless(void **state)
 {
     struct fixture *f = *state;
@@ -749,6 +767,7 @@ int main(void)
         T(not_now_goes_to_the_next_node),
         T(not_now_is_waited_out),
         T(not_now_until_the_deadline),
+        T(write_stops_while_known_not_done),
         T(idle_connection_cut_is_harmless),
         T(cut_write_is_unknown),
         T(cut_read_is_repeated),
