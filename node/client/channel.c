@@ -73,7 +73,7 @@ static int wait_ready(struct channel *ch, short events, int64_t deadline_ms, sho
         if (n < 0 && errno != EINTR)
             return fail_errno(ch, CHANNEL_ECLOSED, errno);
         if (n == 0 && left <= 0)
-            return fail(ch, CHANNEL_EDEADLINE, "no answer in time");
+            return fail(ch, CHANNEL_EDEADLINE, "timed out");
     }
 }
 
