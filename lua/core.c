@@ -232,6 +232,62 @@ static int lclient_write(lua_State *L)
     return lclient_call(L, true);
 }
 
+/* One key of a pipeline, in the collector's hands. */
+struct lengths {
+    const char *argv[2];
+    size_t lens[2];
+    struct client_request request;
+    int64_t n;
+};
+
+static struct lengths *lengths_push(lua_State *L, int n)
+{
+    struct lengths *keys = lua_newuserdatauv(L, (size_t)n * sizeof *keys, 0);
+    for (int i = 0; i < n; i++) {
+        struct lengths *k = &keys[i];
+        k->argv[0] = "STRLEN";
+        k->lens[0] = strlen("STRLEN");
+        k->argv[1] = luaL_checklstring(L, i + 2, &k->lens[1]);
+        k->request = (struct client_request){2, k->argv, k->lens};
+    }
+    return keys;
+}
+
+/* Ask for all of them; nothing in here raises, so the replies need no keeper. */
+static int lengths_read(struct client *c, int n, struct lengths *keys, struct client_request *requests,
+                        struct resp_value **replies)
+{
+    for (int i = 0; i < n; i++)
+        requests[i] = keys[i].request;
+    int rc = client_read_many(c, (size_t)n, requests, replies);
+    for (int i = 0; rc == 0 && i < n; i++) {
+        keys[i].n = replies[i]->type == RESP_INT ? replies[i]->n : 0; /* Of another kind, which VMGET leaves out. */
+        resp_value_free(replies[i]);
+    }
+    return rc;
+}
+
+/* client:lengths(key...) -> true, array of bytes in each value; or false, message, code. */
+static int lclient_lengths(lua_State *L)
+{
+    struct lclient *lc = lclient_check(L);
+    int n = lua_gettop(L) - 1;
+    luaL_checkstack(L, 6, "lengths");
+    struct lengths *keys = lengths_push(L, n);
+    struct client_request *requests = lua_newuserdatauv(L, (size_t)n * sizeof *requests, 0);
+    struct resp_value **replies = lua_newuserdatauv(L, (size_t)n * sizeof *replies, 0);
+    int rc = lengths_read(lc->client, n, keys, requests, replies);
+    if (rc != 0)
+        return push_client_failure(L, lc, rc);
+    lua_pushboolean(L, true);
+    lua_createtable(L, n, 0);
+    for (int i = 0; i < n; i++) {
+        lua_pushinteger(L, keys[i].n);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 2;
+}
+
 /* client:node() -> "host:port" of the last answer, "" before the first. */
 static int lclient_node(lua_State *L)
 {
@@ -337,8 +393,8 @@ static int core_pause(lua_State *L)
 }
 
 static const luaL_Reg client_methods[] = {
-    {"read", lclient_read},   {"write", lclient_write}, {"node", lclient_node},
-    {"nodes", lclient_nodes}, {"close", lclient_close}, {NULL, NULL},
+    {"read", lclient_read},   {"write", lclient_write},     {"node", lclient_node}, {"nodes", lclient_nodes},
+    {"close", lclient_close}, {"lengths", lclient_lengths}, {NULL, NULL},
 };
 static const luaL_Reg client_events[] = {{"__gc", lclient_close}, {"__close", lclient_close}, {NULL, NULL}};
 static const luaL_Reg core_functions[] = {

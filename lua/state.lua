@@ -37,6 +37,7 @@ local floor, huge, math_type, mininteger = math.floor, math.huge, math.type, mat
 
 local KEY_BYTES_MAX = 64 * 1024
 local KEYS_PER_PIECE = 512 -- What list, get_all and clear name in one request.
+local BYTES_PER_PIECE = 32 * 1024 * 1024 -- What list and get_all ask for in one: nodes and client stop at 64 MiB.
 local TIMEOUT_DEFAULT = 5 -- Seconds for one call, retries included.
 local TIMEOUT_MAX = 24 * 3600
 local TTL_MAX = 100 * 365 * 86400
@@ -774,21 +775,43 @@ local function piece_of(keys, first)
   return move(keys, first, last < #keys and last or #keys, 1, {})
 end
 
--- Read the keys of one piece into `map`. A key that is gone by now, or of another kind, is left out.
+-- Read the keys first to last into `map`. A key that is gone by now, or of another kind, is left out.
 -- -> true; or false, message, code
-local function read_piece(conn, piece, map)
-  local ok, answers, code = read(conn, "VMGET", unpack(piece))
+local function read_range(conn, keys, first, last, map)
+  local ok, answers, code = read(conn, "VMGET", unpack(keys, first, last))
   if not ok then
     return false, answers, code
   end
   for i, answer in ipairs(answers) do
     if answer then
-      local key = sub(piece[i], #conn.prefix + 1)
+      local key = sub(keys[first + i - 1], #conn.prefix + 1)
       local value, message, why = decode(answer, key)
       if value == nil then
         return false, message, why
       end
       map[key] = value
+    end
+  end
+  return true
+end
+
+-- Read the keys of one piece into `map`, in as many requests as their values need.
+-- -> true; or false, message, code
+local function read_piece(conn, piece, map)
+  local ok, lengths, code = conn.handle:lengths(unpack(piece))
+  if not ok then
+    return false, lengths, code
+  end
+  local first, bytes = 1, 0
+  for i, length in ipairs(lengths) do
+    bytes = bytes + length
+    if i == #lengths or bytes + lengths[i + 1] > BYTES_PER_PIECE then
+      local message
+      ok, message, code = read_range(conn, piece, first, i, map)
+      if not ok then
+        return false, message, code
+      end
+      first, bytes = i + 1, 0
     end
   end
   return true
@@ -814,8 +837,7 @@ local function bind_keys(state, conn)
     return keys
   end
 
-  --- Keys and values below a prefix. Each piece of 512 keys is read at one instant, the whole is not; the values of
-  --- one piece may be 64 MiB together.
+  --- Keys and values below a prefix. Each piece of 512 keys or 32 MiB is read at one instant, the whole is not.
   ---@param prefix? string all keys by default
   ---@return table<string, any>? map
   ---@return string? message

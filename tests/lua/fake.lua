@@ -72,6 +72,13 @@ local function handle_new(wire)
   return {
     read = function(...) return call(false, ...) end,
     write = function(...) return call(true, ...) end,
+    lengths = function(_, ...)
+      local lengths = {}
+      for i, key in ipairs({ ... }) do
+        lengths[i] = data.rows[key] and #data.rows[key].bytes or 0
+      end
+      return true, lengths
+    end,
     close = function() wire.closed = wire.closed + 1 end,
     nodes = function() return { "n1:1", "n2:2" } end,
   }

@@ -284,6 +284,17 @@ add("many keys go in pieces of 512", function()
   check.equal(#wire.calls, 4)
 end)
 
+add("large values go in requests of at most 32 MiB", function()
+  local state, wire = fake.new()
+  local large = string.rep("x", 7 << 20)
+  for i = 1, 9 do
+    state.set("k" .. i, large)
+  end
+  wire.calls = {}
+  check.truthy(state.get_all().k9 == large)
+  check.equal(wire.calls, { "r KEYS *", "r VMGET k1 k2 k3 k4", "r VMGET k5 k6 k7 k8", "r VMGET k9" })
+end)
+
 add("keys that are gone when their piece is read are left out", function()
   local state, wire = fake.new()
   state.set("a", 1)

@@ -273,6 +273,19 @@ add("more keys than one piece holds", function()
   check.returns({ true, 1100 }, s.clear())
 end)
 
+add("more bytes than one reply may have", function()
+  local large = string.rep("x", 7 << 20)
+  for i = 1, 10 do
+    check.returns({ true }, s.set("k" .. i, large))
+  end
+  s.set("k11", "small")
+  local map = check.truthy(s.get_all())
+  for i = 1, 10 do
+    check.truthy(map["k" .. i] == large)
+  end
+  check.equal(map.k11, "small")
+end)
+
 add("values of plain clients read as numbers where they are ones", function()
   local namespace = run .. "-plain"
   local client <close> = module.connect({ namespace = namespace })
