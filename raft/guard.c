@@ -8,9 +8,10 @@
 
 #define GUARD_RETRY_MS 10 /* How far ahead a timer is armed when the core's own time lies in the past. */
 
-static int library_keeps_entries(struct raft *r)
+/* Give it the configuration of one voter, which then leads. A START that fails may have freed the array of entries (it
+ * does in most cases): it is let go of then. */
+static int library_start(struct raft *r, struct raft_update *update)
 {
-    struct raft_update update;
     struct raft_event start = {.type = RAFT_START, .time = 1};
     struct raft_configuration conf;
     raft_configuration_init(&conf);
@@ -21,14 +22,25 @@ static int library_keeps_entries(struct raft *r)
     raft_configuration_close(&conf);
     if (rv != 0)
         return -1;
-    struct raft_entry first = {.term = 1, .type = RAFT_CHANGE, .buf = buf};
-    start.start.term = 1;
-    start.start.start_index = 1;
-    start.start.entries = &first;
-    start.start.n_entries = 1;
-    rv = raft_step(r, &start, &update);
+    struct raft_entry *first = raft_calloc(1, sizeof *first);
+    if (first != NULL) {
+        *first = (struct raft_entry){.term = 1, .type = RAFT_CHANGE, .buf = buf};
+        start.start.term = 1;
+        start.start.start_index = 1;
+        start.start.entries = first;
+        start.start.n_entries = 1;
+        rv = raft_step(r, &start, update);
+        if (rv == 0)
+            raft_free(first);
+    }
     raft_free(buf.base);
-    if (rv != 0 || raft_state(r) != RAFT_LEADER)
+    return first != NULL && rv == 0 && raft_state(r) == RAFT_LEADER ? 0 : -1;
+}
+
+static int library_keeps_entries(struct raft *r)
+{
+    struct raft_update update;
+    if (library_start(r, &update) != 0)
         return -1;
     uint64_t payload = 0;
     struct raft_entry entry = {.term = raft_current_term(r), .type = RAFT_COMMAND, .buf = {&payload, sizeof payload}};
@@ -36,7 +48,7 @@ static int library_keeps_entries(struct raft *r)
     struct raft_event submit = {.type = RAFT_SUBMIT, .time = 2};
     submit.submit.entries = &entry;
     submit.submit.n = 1;
-    rv = raft_step(r, &submit, &update);
+    int rv = raft_step(r, &submit, &update);
     return rv == 0 && (update.flags & RAFT_UPDATE_ENTRIES) && update.entries.batch == &entry ? 0 : -1;
 }
 

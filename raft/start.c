@@ -114,6 +114,7 @@ static int decode_snapshot(const struct replica_options *o, struct raft_snapshot
     return raft_configuration_decode(&buf, &ret->configuration) == 0 ? 0 : REPLICA_ENOMEM;
 }
 
+/* Takes the array of entries. A START that fails may have freed it (it does in most cases), and is let have it. */
 static int feed_start(struct replica *r, const struct replica_options *o, struct raft_entry *entries, size_t n,
                       char error[256])
 {
@@ -126,13 +127,17 @@ static int feed_start(struct replica *r, const struct replica_options *o, struct
     event.start.n_entries = (unsigned)n;
     if (o->applied > 0) {
         int rc = decode_snapshot(o, &metadata, error);
-        if (rc != 0)
+        if (rc != 0) {
+            raft_free(entries);
             return rc;
+        }
         event.start.metadata = &metadata; /* Its configuration is the core's from here on. */
     }
     r->snapshot_given = o->applied;
     snprintf(error, 256, "libraft would not start from this log");
-    replica_step(r, &event, NULL);
+    if (replica_step(r, &event, NULL) != 0)
+        return REPLICA_ECORRUPT;
+    raft_free(entries);
     return r->failed ? REPLICA_ECORRUPT : 0;
 }
 
@@ -146,16 +151,17 @@ int start_core(struct replica *r, const struct replica_options *o, char error[25
     if (log_first(r->log) > o->applied + 1)
         return fit_log(r, o, error);
     size_t n = (size_t)(log_last(r->log) + 1 - log_first(r->log)), done = 0;
-    struct raft_entry *entries = calloc(n + 1, sizeof *entries);
+    struct raft_entry *entries = raft_calloc(n + 1, sizeof *entries);
     struct log_entry *held = calloc(n + 1, sizeof *held);
     rc = entries != NULL && held != NULL ? 0 : REPLICA_ENOMEM;
     for (; rc == 0 && done < n; done++)
         rc = read_entry(r, log_first(r->log) + done, &entries[done], &held[done], error);
     if (rc == 0)
         rc = feed_start(r, o, entries, n, error);
+    else
+        raft_free(entries);
     for (size_t i = 0; held != NULL && i < n; i++)
         blob_unref(held[i].blob);
-    free(entries);
     free(held);
     return rc;
 }
