@@ -56,8 +56,10 @@ void install_head(struct replica *r, uint64_t from, const struct frame_install *
         return;
     }
     if (in->state != INSTALL_IDLE) {
-        if (in->from == from && in->head.last_index == m->last_index)
+        if (in->from == from && in->head.last_index == m->last_index) {
+            ack(r, from, m->last_index, in->written); /* It began anew: go on from where we are. */
             return;
+        }
         if (in->from == from && in->state == INSTALL_FILLING)
             drop(r, "another one was offered");
         if (in->state != INSTALL_IDLE)
@@ -119,6 +121,8 @@ void install_chunk(struct replica *r, uint64_t from, const struct frame_chunk *c
     struct install *in = &r->install;
     if (in->state != INSTALL_FILLING || in->from != from || c->snapshot_index != in->head.last_index || in->writing)
         return;
+    if (c->offset < in->written)
+        return; /* Sent twice. */
     if (c->offset != in->written || c->total != in->head.file_bytes || c->len == 0 ||
         c->len > in->head.file_bytes - in->written) {
         drop(r, "its pieces do not fit");

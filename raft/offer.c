@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define OFFER_CHUNK_BYTES (256u << 10)
+#define OFFER_SILENCE_MS 4000 /* Less than what the core waits before it asks again. */
 
 static struct replica *replica_of(struct io_job *job)
 {
@@ -41,12 +42,10 @@ void offer_stop(struct replica *r, uint64_t peer)
 void offer_wanted(struct replica *r, uint64_t to)
 {
     struct offer *of = &r->offer;
-    if (of->state == OFFER_SENDING && of->to == to && of->acked == of->acked_before)
-        finish(r); /* It fell silent; begin anew. */
-    if (of->state != OFFER_IDLE) {
-        of->acked_before = of->acked;
+    if (of->state == OFFER_SENDING && replica_now(r) > of->heard_ms + OFFER_SILENCE_MS)
+        finish(r); /* That follower has no more to say; the next one must not wait for it. */
+    if (of->state != OFFER_IDLE)
         return;
-    }
     of->state = OFFER_MAKING;
     of->to = to;
     of->stop = false;
@@ -87,7 +86,7 @@ void replica_snapshot_made(struct replica *r, const struct replica_snapshot *s)
                                       .conf_len = (uint32_t)s->conf_len,
                                       .conf = of->conf};
     of->acked = 0;
-    of->acked_before = UINT64_MAX;
+    of->heard_ms = replica_now(r);
     send_head(r);
 }
 
@@ -135,6 +134,7 @@ void offer_ack(struct replica *r, uint64_t from, const struct frame_chunk_ack *a
         return;
     }
     of->acked = a->offset;
+    of->heard_ms = replica_now(r);
     if (of->acked == of->head.file_bytes) {
         r->snapshots_sent++;
         finish(r);

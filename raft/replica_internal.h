@@ -51,7 +51,7 @@ struct offer {
     struct frame_install head;
     uint8_t conf[FRAME_CONF_BYTES_MAX];
     uint64_t acked;        /* Bytes the follower has written. */
-    uint64_t acked_before; /* The same when the core asked last: no progress between two askings ends the attempt. */
+    uint64_t heard_ms;     /* When it last said so. */
     bool reading, stop;
     struct io_file *file;
     struct io_job job;
