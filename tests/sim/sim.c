@@ -620,8 +620,12 @@ static void stop_node(int i, bool power)
 static void relink(int i, int k)
 {
     struct sim_node *n = &nodes[i];
-    if (!n->up || !nodes[k].up || cut[i][k] || cut[k][i])
+    if (!nodes[k].up)
+        return; /* Its start makes the links. */
+    if (cut[i][k] || cut[k][i]) {
+        at(now_us + 50000, EV_LINK, i)->peer = k;
         return;
+    }
     if (n->linked[k])
         replica_link(n->cluster.replica, (uint64_t)k + 1, false);
     n->linked[k] = true;
