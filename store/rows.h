@@ -1,10 +1,11 @@
 /* rows.h - the row cache: the rows of the key table that are in memory, over the SQLite file.
  *
- * Lookups and changes work in memory; a miss reads SQLite on the loop thread's own connection. Changed rows are dirty: they
- * belong to the current generation and stay pinned until the flusher has committed that generation. While a
+ * Lookups and changes work in memory; a miss reads SQLite on the loop thread's own connection. Changed rows are dirty:
+ * they belong to the current generation and stay pinned until the flusher has committed that generation. While a
  * generation is being flushed its rows are frozen: a change to one makes a new row (copy on write), so that the
  * flusher reads without locks. Clean rows may be evicted whenever the cache is past its bound.
- * Rows are in buckets by the high bits of their key's hash, so that a walk by buckets is a walk in hash order (SCAN). */
+ * Rows are in buckets by the high bits of their key's hash, so that a walk by buckets is a walk in hash order (SCAN).
+ */
 #pragma once
 #include "store/command.h"
 #include <stdbool.h>
@@ -19,24 +20,25 @@ struct rows;
 struct row {
     const uint8_t *key;
     size_t key_len;
-    uint64_t key_hash;      /* rows_hash(), 63 bits: the order of SCAN */
-    uint8_t type;           /* enum value_type */
+    uint64_t key_hash; /* rows_hash(), 63 bits: the order of SCAN */
+    uint8_t type;      /* enum value_type */
     const uint8_t *value;
     size_t value_len;
-    uint64_t version;       /* Revision of the last change. */
-    int64_t expire_ms;      /* On the replicated clock; ROW_NO_EXPIRY: none. */
-    int64_t wall_ms;        /* The unix time asked for, told back by EXPIRETIME; meaningless without expiry. */
+    uint64_t version;  /* Revision of the last change. */
+    int64_t expire_ms; /* On the replicated clock; ROW_NO_EXPIRY: none. */
+    int64_t wall_ms;   /* The unix time asked for, told back by EXPIRETIME; meaningless without expiry. */
 };
 
 /* 63-bit xxh3 of a key: stable across versions and machines. */
 uint64_t rows_hash(const void *key, size_t len);
 
-/* The row, whatever its expiry (the caller compares expire_ms with the clock), or NULL when there is none. On a failed read of
- * SQLite NULL too, and rows_error() is set: check it once per batch, before answers leave. */
+/* The row, whatever its expiry (the caller compares expire_ms with the clock), or NULL when there is none. On a failed
+ * read of SQLite NULL too, and rows_error() is set: check it once per batch, before answers leave. */
 const struct row *rows_get(struct rows *r, const void *key, size_t len);
-/* Insert or replace. The bytes are copied; value may point into a borrowed row. Sets rows_error() when out of memory. */
-void rows_put(struct rows *r, const void *key, size_t len, uint8_t type, const void *value, size_t value_len, uint64_t version,
-              int64_t expire_ms, int64_t wall_ms);
+/* Insert or replace. The bytes are copied; value may point into a borrowed row. Sets rows_error() when out of memory.
+ */
+void rows_put(struct rows *r, const void *key, size_t len, uint8_t type, const void *value, size_t value_len,
+              uint64_t version, int64_t expire_ms, int64_t wall_ms);
 /* Change expiry and version only, value kept (no copy of the value). */
 void rows_set_expiry(struct rows *r, const void *key, size_t len, uint64_t version, int64_t expire_ms, int64_t wall_ms);
 /* Delete; false when there was none. */
@@ -46,10 +48,11 @@ void rows_clear(struct rows *r);
 /* 0 or a store_err since the last call of this function. */
 int rows_error(struct rows *r);
 
-/* Walk rows in key_hash order from the first with key_hash >= from: calls each until it returns false or the end. Merges memory and
- * SQLite. each must not change rows. Rows of one key_hash come together. */
+/* Walk rows in key_hash order from the first with key_hash >= from: calls each until it returns false or the end.
+ * Merges memory and SQLite. each must neither change rows nor look any up. Rows of one key_hash come together. */
 void rows_walk(struct rows *r, uint64_t from, bool (*each)(void *ctx, const struct row *row), void *ctx);
 
-uint64_t rows_count(const struct rows *r);     /* rows there are, in memory or not */
-uint64_t rows_expiring(const struct rows *r);  /* of them with an expiry */
-uint64_t rows_state_hash(const struct rows *r);/* sum over rows of xxh3(key, type, value, version, expire_ms, wall_ms) */
+uint64_t rows_count(const struct rows *r);    /* rows there are, in memory or not */
+uint64_t rows_expiring(const struct rows *r); /* of them with an expiry */
+uint64_t
+rows_state_hash(const struct rows *r); /* sum over rows of xxh3(key, type, value, version, expire_ms, wall_ms) */

@@ -21,13 +21,13 @@ enum store_err {
 #define STORE_CLUSTER_ID_BYTES 16
 
 struct store_options {
-    const char *dir;                 /* Existing directory; borrowed for the call. */
-    const uint8_t *cluster_id;       /* STORE_CLUSTER_ID_BYTES; written into a new file, compared in an old one. */
-    size_t cache_bytes;              /* Row cache bound; dirty rows may exceed it for a while. */
-    unsigned flush_interval_ms;      /* How long changes may stay out of SQLite; 0: flush only when told. */
-    size_t flush_rows;               /* ... or once so many rows are dirty. */
-    size_t checkpoint_bytes;         /* Checkpoint when SQLite's WAL has grown so far. */
-    void (*notify)(void *ctx);       /* Called on the flusher thread when store_poll() has something to do. */
+    const char *dir;            /* Existing directory; borrowed for the call. */
+    const uint8_t *cluster_id;  /* STORE_CLUSTER_ID_BYTES; written into a new file, compared in an old one. */
+    size_t cache_bytes;         /* Row cache bound; dirty rows may exceed it for a while. */
+    unsigned flush_interval_ms; /* How long changes may stay out of SQLite; 0: flush only when told. */
+    size_t flush_rows;          /* ... or once so many rows are dirty. */
+    size_t checkpoint_bytes;    /* Checkpoint when SQLite's WAL has grown so far. */
+    void (*notify)(void *ctx);  /* Called on the flusher thread when store_poll() has something to do. */
     void *notify_ctx;
 };
 
@@ -43,15 +43,15 @@ const char *store_error(const struct store *s);
 /* Where the state stands. */
 uint64_t store_applied(const struct store *s);
 uint64_t store_applied_term(const struct store *s);
-uint64_t store_revision(const struct store *s);  /* Grows by one for each change of a row. */
-uint64_t store_clock_ms(const struct store *s);  /* The replicated clock: the last stamp applied. */
-uint64_t store_hash(const struct store *s);      /* Order-independent hash of all rows. */
-uint64_t store_keys(const struct store *s);      /* Rows, those due but not yet removed included. */
+uint64_t store_revision(const struct store *s);      /* Grows by one for each change of a row. */
+uint64_t store_clock_ms(const struct store *s);      /* The replicated clock: the last stamp applied. */
+uint64_t store_hash(const struct store *s);          /* Order-independent hash of all rows. */
+uint64_t store_keys(const struct store *s);          /* Rows, those due but not yet removed included. */
 uint64_t store_expired_total(const struct store *s); /* Keys removed by expiry since start. */
 uint64_t store_keys_with_ttl(const struct store *s);
 size_t store_cache_bytes(const struct store *s);
-size_t store_dirty_bytes(const struct store *s); /* The daemon stops taking writes when this runs away. */
-uint64_t store_file_bytes(const struct store *s);/* state.db and its WAL, as of the last flush. */
+size_t store_dirty_bytes(const struct store *s);  /* The daemon stops taking writes when this runs away. */
+uint64_t store_file_bytes(const struct store *s); /* state.db and its WAL, as of the last flush. */
 /* Highest index whose effects are in the SQLite file AND synced there: the log may be cut up to it. */
 uint64_t store_durable(const struct store *s);
 uint64_t store_durable_term(const struct store *s);
@@ -60,8 +60,8 @@ void store_origin(const struct store *s, uint64_t node, uint64_t *ret_start, uin
 
 /* What became of a batch. */
 enum store_applied {
-    STORE_APPLIED,   /* Now; ret_outcomes has one value for each command. */
-    STORE_DUPLICATE, /* Its (origin, start, seq) was applied before; nothing done. */
+    STORE_APPLIED,      /* Now; ret_outcomes has one value for each command. */
+    STORE_DUPLICATE,    /* Its (origin, start, seq) was applied before; nothing done. */
     STORE_OUT_OF_ORDER, /* A batch of this origin is missing before it, or its start has ended; nothing done,
                            the origin sends it again if it still lives. */
 };

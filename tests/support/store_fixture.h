@@ -115,10 +115,8 @@ static inline void content_write(const char *path, const void *base, size_t len)
 
 static inline struct store_options fixture_options(const char *dir)
 {
-    return (struct store_options){.dir = dir,
-                                  .cluster_id = fixture_cluster,
-                                  .cache_bytes = 1 << 20,
-                                  .checkpoint_bytes = 1 << 20};
+    return (struct store_options){
+        .dir = dir, .cluster_id = fixture_cluster, .cache_bytes = 1 << 20, .checkpoint_bytes = 1 << 20};
 }
 
 static inline struct store *fixture_open(const struct store_options *o)

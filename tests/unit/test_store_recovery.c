@@ -2,14 +2,16 @@
  * replays the rest. SQLite's writes are watched through its own hook for system calls, its syncs by standing in front
  * of fdatasync(). */
 #include "tests/support/store_fixture.h"
+#include <errno.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define ENTRIES 600
-#define KILLS 120
-#define POWER_LOSSES 60
+#define KILLS 60
+#define POWER_LOSSES 30
+#define FAILURES 80
 #define BLOCK 512 /* What a disk writes whole. */
 
 static const char *const parts[] = {STORE_FILE, STORE_FILE "-wal"};
@@ -24,17 +26,35 @@ static struct {
     void (*on_write)(int fd, const void *base, size_t len, off_t at); /* NULL: nobody looks. */
     void (*on_sync)(int fd);
     long writes_left;
+    long fails_in; /* This write or sync and all after it fail; 0: none. */
 } watch;
+
+static bool disk_fails(void)
+{
+    if (watch.fails_in == 0)
+        return false;
+    if (__atomic_load_n(&watch.fails_in, __ATOMIC_SEQ_CST) > 1)
+        return __atomic_sub_fetch(&watch.fails_in, 1, __ATOMIC_SEQ_CST) == 1;
+    return true;
+}
 
 static ssize_t watched_write(int fd, const void *base, size_t len, off_t at)
 {
     if (watch.on_write != NULL)
         watch.on_write(fd, base, len, at);
+    if (disk_fails()) {
+        errno = ENOSPC;
+        return -1;
+    }
     return watch.write(fd, base, len, at);
 }
 
 int fdatasync(int fd)
 {
+    if (disk_fails()) {
+        errno = EIO;
+        return -1;
+    }
     int rc = (int)syscall(SYS_fdatasync, fd);
     if (rc == 0 && watch.on_sync != NULL)
         watch.on_sync(fd);
@@ -43,6 +63,10 @@ int fdatasync(int fd)
 
 int fsync(int fd)
 {
+    if (disk_fails()) {
+        errno = EIO;
+        return -1;
+    }
     int rc = (int)syscall(SYS_fsync, fd);
     if (rc == 0 && watch.on_sync != NULL)
         watch.on_sync(fd);
@@ -379,12 +403,61 @@ static void a_reader_does_not_keep_the_log_from_being_cut(void **state)
     fixture_remove_dir(disk.dir);
 }
 
+/* Flush now and then until the disk fails; what was promised durable before. */
+static uint64_t run_until_failure(struct store *s, uint64_t seed)
+{
+    uint64_t durable = store_durable(s);
+    for (uint64_t i = 20; i <= ENTRIES; i += 20) {
+        entries_apply(s, seed, i);
+        int rc = store_flush_now(s);
+        if (rc != 0) {
+            assert_int_equal(rc, STORE_EIO);
+            assert_true(strlen(store_error(s)) > 10);
+            assert_int_equal(store_durable(s), durable);
+            assert_int_equal(store_poll(s, i), STORE_EIO); /* It does not try again. */
+            break;
+        }
+        durable = store_durable(s);
+        assert_int_equal(durable, i);
+    }
+    return durable;
+}
+
+/* Whichever write or sync is the first to fail, the store says so and stops, and the file keeps a whole state. */
+static void a_failing_disk_stops_the_store(void **state)
+{
+    (void)state;
+    struct chance c = {fixture_seed()};
+    struct history h = history_make(chance_next(&c), ENTRIES);
+    char dir[FIXTURE_PATH], error[256];
+    fixture_dir(dir);
+    struct store_options o = fixture_options(dir);
+    for (int i = 0; i < FAILURES; i++) {
+        struct store *s = NULL;
+        uint64_t durable = 0;
+        watch.fails_in = i < FAILURES / 2 ? 2 + i : 2 + (long)chance_below(&c, 1500);
+        if (store_open(&o, error, &s) == 0)
+            durable = run_until_failure(s, h.seed);
+        store_close(s);
+        watch.fails_in = 0;
+        s = fixture_open(&o);
+        assert_in_history(&h, s);
+        assert_true(store_applied(s) >= durable);
+        store_abandon(s);
+        assert_file_whole(dir);
+        fixture_empty_dir(dir);
+    }
+    history_release(&h);
+    fixture_remove_dir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_process_leaves_a_whole_state),
         cmocka_unit_test(a_power_loss_leaves_a_whole_state),
         cmocka_unit_test(any_part_of_the_wal_is_a_whole_state),
+        cmocka_unit_test(a_failing_disk_stops_the_store),
         cmocka_unit_test(a_reader_does_not_keep_the_log_from_being_cut),
     };
     return cmocka_run_group_tests(tests, watch_writes, NULL);
