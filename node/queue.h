@@ -63,7 +63,7 @@ struct requests {
     uint64_t self, start;
     size_t bytes, bytes_max; /* Of commands waiting or in flight. */
     size_t dirty_bytes_max;
-    uint64_t value_bytes_max;     /* Goes with every batch. */
+    uint64_t value_bytes_max;               /* Goes with every batch. */
     uint64_t waiting_writes, waiting_reads; /* Requests without an answer. */
     uint64_t (*now_ms)(void *ctx);
     uint64_t (*clock_ms)(void *ctx); /* Best guess of the replicated clock. */
@@ -107,6 +107,8 @@ void requests_skipped(struct requests *q, uint64_t seq);
 /* Everything that was not sent is failed, and nothing new will be. */
 void requests_stop(struct requests *q);
 bool requests_idle(const struct requests *q);
+/* May this command go when the disk is full? */
+bool request_frees_space(uint8_t op);
 struct batch *batch_list_pop(struct batch_list *l);
 void batch_list_push(struct batch_list *l, struct batch *b);
 void batch_list_prepend(struct batch_list *l, struct batch_list *front);

@@ -223,23 +223,19 @@ static int take_in(struct requests *q, struct batch **gather, bool writes, struc
     return 0;
 }
 
-static bool frees_space(const struct command_buf *b, long at)
+bool request_frees_space(uint8_t op)
 {
-    uint8_t op = b->base[at];
-    return !command_is_write(op) || op == OP_DEL || op == OP_GETDEL || op == OP_DELIF || op == OP_FLUSHALL;
+    return !command_is_write(op) || op == OP_NOP || op == OP_DEL || op == OP_GETDEL || op == OP_DELIF ||
+           op == OP_FLUSHALL;
 }
 
 int requests_write(struct node *n, struct conn *c, long at, uint64_t deadline_ms)
 {
     struct requests *q = node_requests(n);
-    struct replica_status status;
-    struct batch *b = q->gather_writes;
-    if (replica_ready(q->replica) && !frees_space(&b->commands, at)) {
-        replica_status(q->replica, &status);
-        if (!status.has_reserve) {
-            b->commands.len = (size_t)at;
-            return REQUESTS_ENOSPC;
-        }
+    struct command_buf *buf = &q->gather_writes->commands;
+    if (!replica_has_reserve(q->replica) && replica_ready(q->replica) && !request_frees_space(buf->base[at])) {
+        buf->len = (size_t)at;
+        return REQUESTS_ENOSPC;
     }
     return take_in(q, &q->gather_writes, true, c, at, deadline_ms);
 }

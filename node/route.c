@@ -271,9 +271,7 @@ static bool batch_sound(const uint8_t *batch, size_t len, uint32_t n, bool *ret_
         size_t span = at < len ? command_span(batch + at, len - at) : 0;
         if (span == 0)
             return false;
-        uint8_t op = batch[at];
-        *ret_frees = *ret_frees && (!command_is_write(op) || op == OP_NOP || op == OP_DEL || op == OP_GETDEL ||
-                                    op == OP_DELIF || op == OP_FLUSHALL);
+        *ret_frees = *ret_frees && request_frees_space(batch[at]);
         at += span;
     }
     return at == len;
@@ -288,13 +286,11 @@ static void forwarded(struct requests *q, uint64_t from, const uint8_t *payload,
         q->log(q->ctx, 1, "dropped a malformed batch from a peer");
         return;
     }
-    struct replica_status status;
-    replica_status(q->replica, &status);
     if (!replica_ready(q->replica)) {
         refuse(q, from, &h, PEER_NOT_LEADER);
         return;
     }
-    if (!status.has_reserve && !frees) {
+    if (!replica_has_reserve(q->replica) && !frees) {
         refuse(q, from, &h, PEER_NO_SPACE);
         return;
     }

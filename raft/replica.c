@@ -565,6 +565,11 @@ uint64_t replica_leader(const struct replica *r)
     return r->leader;
 }
 
+bool replica_has_reserve(const struct replica *r)
+{
+    return log_has_reserve(r->log);
+}
+
 bool replica_knows(const struct replica *r, uint64_t id)
 {
     const struct raft_configuration *c = &r->raft.configuration;

@@ -146,5 +146,6 @@ void replica_status(const struct replica *r, struct replica_status *ret);
 uint64_t replica_start(const struct replica *r);  /* This process's start number. */
 uint64_t replica_leader(const struct replica *r); /* 0 when none is known. */
 uint64_t replica_term(const struct replica *r);
+bool replica_has_reserve(const struct replica *r);        /* False: the disk is nearly full, refuse what takes space. */
 bool replica_knows(const struct replica *r, uint64_t id); /* Is it a member? */
 uint64_t replica_match(const struct replica *r, uint64_t peer);
