@@ -286,22 +286,30 @@ static void log_has_failed(void *ctx, const char *why)
 
 /* ---- Life ---- */
 
+static void remember_peer(struct replica *r, uint64_t id)
+{
+    size_t k = 0;
+    while (k < r->n_peers && r->peers[k] != id)
+        k++;
+    if (k == r->n_peers && k < REPLICA_MEMBERS_MAX)
+        r->peers[r->n_peers++] = id;
+}
+
+static void remember_peers(struct replica *r)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->servers[i].id != r->id)
+            remember_peer(r, c->servers[i].id);
+}
+
 void replica_follow_members(struct replica *r)
 {
     const struct raft_configuration *c = &r->raft.configuration;
-    for (unsigned i = 0; i < c->n; i++) {
-        if (c->servers[i].id == r->id)
-            continue;
-        size_t k = 0;
-        while (k < r->n_peers && r->peers[k] != c->servers[i].id)
-            k++;
-        if (k == r->n_peers) {
-            if (k == REPLICA_MEMBERS_MAX)
-                continue;
-            r->peers[r->n_peers++] = c->servers[i].id;
-        }
-        r->io->ops->peer(r->io, c->servers[i].id, c->servers[i].address);
-    }
+    remember_peers(r);
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->servers[i].id != r->id)
+            r->io->ops->peer(r->io, c->servers[i].id, c->servers[i].address);
 }
 
 static int take_scratch(struct replica *r)
@@ -400,6 +408,7 @@ int replica_open(const struct replica_options *o, char error[256], struct replic
     rc = start_core(r, o, error);
     if (rc != 0)
         goto fail;
+    remember_peers(r); /* A link may come up before the first timer. */
     r->armed_ms = replica_now(r);
     o->io->ops->timer(o->io, r->armed_ms);
     *ret = r;
