@@ -628,6 +628,7 @@ static void relink(int i, int k)
     }
     if (n->linked[k])
         replica_link(n->cluster.replica, (uint64_t)k + 1, false);
+    say("n%d links to n%d", i + 1, k + 1);
     n->linked[k] = true;
     replica_link(n->cluster.replica, (uint64_t)k + 1, true);
 }
