@@ -223,8 +223,8 @@ static int check_rows(sqlite3 *db, const struct meta *m, char error[SCHEMA_ERROR
 
 static int check(sqlite3 *db, const char *path, char error[SCHEMA_ERROR_BYTES], struct snapshot_info *ret)
 {
-    struct snapshot_info info;
-    struct meta m;
+    struct snapshot_info info = {0};
+    struct meta m = {0};
     int rc = check_pages(db, error);
     if (rc == 0)
         rc = fill_info(db, path, error, &m, &info);
