@@ -130,10 +130,11 @@ void cluster_expire(struct cluster *c)
         return;
     struct command_buf buf = {0};
     batch_begin(&buf, 0, 0, 0);
-    if (!due || store_due(c->store, clock, CLUSTER_DUE_BATCH, &buf) == 0)
+    bool any = !due || store_due(c->store, clock, CLUSTER_DUE_BATCH, &buf) > 0;
+    if (!due)
         command_add(&buf, OP_TICK, 0, NULL, 0, NULL, 0);
-    if (!buf.failed)
-        propose_own(c, &buf);
+    if (any && !buf.failed)
+        propose_own(c, &buf); /* Otherwise the state has only moved its view of the future; ask again. */
     command_buf_release(&buf);
 }
 
