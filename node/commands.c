@@ -325,6 +325,7 @@ _Static_assert(ROWS_N * 2 < INDEX_N, "the index must stay half empty");
 
 static uint16_t name_index[INDEX_N]; /* 1 + the row's position; 0: free */
 static struct command_counts counts[ROWS_N];
+static bool is_sub[ROWS_N]; /* The name has a '|'. */
 static bool index_built;
 
 /* ---- Finding rows ---- */
@@ -357,6 +358,7 @@ void commands_init(void)
         return;
     index_built = true;
     for (size_t i = 0; i < ROWS_N; i++) {
+        is_sub[i] = strchr(rows[i].name, '|') != NULL;
         uint32_t at = name_hash(rows[i].name, strlen(rows[i].name)) % INDEX_N;
         while (name_index[at] != 0)
             at = (at + 1) % INDEX_N;
@@ -389,7 +391,7 @@ const struct command_row *commands_find_sub(const struct command_row *container,
 
 bool command_row_is_sub(const struct command_row *row)
 {
-    return strchr(row->name, '|') != NULL;
+    return is_sub[row - rows];
 }
 
 const struct command_row *commands_table(size_t *ret_n)

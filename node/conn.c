@@ -37,6 +37,7 @@
 #define CONN_OUTPUT_KEEP (64u << 10)
 #define CONN_OUTPUT_PAUSE (256u << 10) /* With so much unsent, no new requests are run. */
 #define CONN_IDLE_SHRINK_MS 2000       /* Idle for so long, a connection gives back its buffers. */
+#define CONN_ENDING_MS 30000           /* How long a client that is done may take to read its last replies. */
 #define CONN_LINGER_MS 1000            /* How long the client may take to read the reason for which it is closed. */
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
@@ -193,11 +194,18 @@ void conn_close(struct conn *c)
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
 
+static void begin_ending(struct conn *c)
+{
+    assert(c->life == CONN_OPEN);
+    c->life = CONN_ENDING;
+    c->closing_since_ms = conn_now_ms(c);
+}
+
 void conn_close_after_output(struct conn *c)
 {
     if (c->life != CONN_OPEN)
         return;
-    c->life = CONN_ENDING;
+    begin_ending(c);
     server_mark_dirty(c->server, c);
 }
 
@@ -715,7 +723,7 @@ static void end_broken(struct conn *c)
     c->lingers = true;
     seal(c, mark);
     if (c->life == CONN_OPEN)
-        c->life = CONN_ENDING;
+        begin_ending(c);
 }
 
 /* Everything is answered and sent: the connection may end. */
@@ -738,7 +746,7 @@ static void advance_end(struct conn *c)
     if (c->life == CONN_OPEN && c->broken != RESP_REQUEST)
         end_broken(c);
     if (c->life == CONN_OPEN && c->at_eof && !c->stalled)
-        c->life = CONN_ENDING;
+        begin_ending(c);
 }
 
 bool conn_tick(struct conn *c)
@@ -766,7 +774,8 @@ void conn_cron(struct conn *c, uint64_t now_ms)
 {
     uint64_t idle_ms = now_ms - c->facts.last_ms;
     unsigned limit_s = server_config(c->server)->client_idle_s;
-    if (c->life == CONN_LINGERING && now_ms - c->closing_since_ms >= CONN_LINGER_MS) {
+    uint64_t closing_ms = c->life == CONN_LINGERING ? CONN_LINGER_MS : CONN_ENDING_MS;
+    if (c->life != CONN_OPEN && now_ms - c->closing_since_ms >= closing_ms) {
         conn_close(c);
         return;
     }

@@ -14,7 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <uv.h>
+
+#define FILES_BESIDE_CLIENTS 256
 
 extern char **environ;
 
@@ -100,9 +103,23 @@ static int say_error(int status, const char *error)
     return status;
 }
 
+/* Each client is a file descriptor, and so is each log file and peer. */
+static void raise_file_limit(const struct config *config)
+{
+    struct rlimit limit;
+    rlim_t want = (rlim_t)config->max_clients + FILES_BESIDE_CLIENTS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want)
+        return;
+    limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= want ? want : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < want)
+        log_warning("max_clients (%u) needs %llu file descriptors, and the system allows this process %llu",
+                    config->max_clients, (unsigned long long)want, (unsigned long long)limit.rlim_cur);
+}
+
 static int serve(struct daemon *d)
 {
     char error[256] = "";
+    raise_file_limit(&d->config);
     int status = node_open(&d->loop, &d->config, error, &d->node);
     if (status != 0)
         return say_error(status, error);

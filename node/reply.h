@@ -62,9 +62,6 @@
 #define REPLY_CONFIG_SET "ERR CONFIG SET failed (possibly related to argument '%.*s') - %s"
 #define REPLY_CONFIG_NO_FILE "ERR The server is running without a config file"
 #define REPLY_SLOWLOG_COUNT "ERR count should be greater than or equal to -1"
-#define REPLY_LFU                                                                                                      \
-    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "      \
-    "between policies at runtime LRU and LFU data will take some time to adjust."
 
 /* Words of our own. */
 #define REPLY_KEY_TOO_LARGE "TOOLARGE key of %zu bytes; the limit is %zu (max_key_bytes)"

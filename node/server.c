@@ -20,6 +20,7 @@
 
 #define SERVER_READ_SPACE (64u << 10)
 #define SERVER_CRON_MS 1000
+#define SERVER_WARN_MS 10000
 #define RESP_BULK_FLOOR (64u << 10)
 
 struct server {
@@ -40,7 +41,7 @@ struct server {
     int64_t started_wall_s;
     uint64_t pause_until_ms; /* 0: not paused */
     bool pause_writes_only, stopped, closing;
-    uint64_t cron_commands;
+    uint64_t cron_commands, accept_warned_ms;
     struct server_stats stats;
     struct server_error_word words[SERVER_ERROR_WORDS_MAX];
     size_t n_words;
@@ -379,10 +380,15 @@ static void on_cron(uv_timer_t *timer)
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct server *s = listener->data;
-    if (status != 0)
-        log_warning("cannot accept a client: %s", uv_strerror(status));
-    else
+    if (status == 0) {
         conn_accept(s, listener);
+        return;
+    }
+    uint64_t now = uv_now(s->loop);
+    if (now - s->accept_warned_ms < SERVER_WARN_MS)
+        return; /* Out of file descriptors, each attempt would be a line. */
+    s->accept_warned_ms = now;
+    log_warning("cannot accept a client: %s", uv_strerror(status));
 }
 
 /* ---- Opening and closing ---- */
