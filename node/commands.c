@@ -22,6 +22,7 @@ _Static_assert(sizeof(struct bytes) == sizeof(struct resp_arg) &&
 #define OOM ROW_DENYOOM
 #define ADM (ROW_ADMIN | ROW_DANGEROUS | ROW_NOSCRIPT)
 #define ANYTIME (ROW_LOADING | ROW_STALE)
+#define ADM_CONN (ROW_ADMIN | ROW_DANGEROUS | ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define CONN (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define STR ROW_STRING
 #define KEYSP ROW_KEYSPACE
@@ -195,15 +196,15 @@ static const struct command_row rows[] = {
      "The subcommands"},
     {"client|id", 2, CONN, NO_KEYS, LOCAL(run_client_id), "connection", "5.0.0", "O(1)", "The connection's number"},
     {"client|info", 2, CONN, NO_KEYS, LOCAL(run_client_info), "connection", "6.2.0", "O(1)", "About this connection"},
-    {"client|kill", -3, CONN | ADM, NO_KEYS, LOCAL(run_client_kill), "connection", "2.4.0", "O(N) in the connections",
+    {"client|kill", -3, ADM_CONN, NO_KEYS, LOCAL(run_client_kill), "connection", "2.4.0", "O(N) in the connections",
      "Close connections"},
-    {"client|list", -2, CONN | ADM, NO_KEYS, LOCAL(run_client_list), "connection", "2.4.0", "O(N) in the connections",
+    {"client|list", -2, ADM_CONN, NO_KEYS, LOCAL(run_client_list), "connection", "2.4.0", "O(N) in the connections",
      "About all connections"},
-    {"client|no-evict", 3, CONN | ADM, NO_KEYS, LOCAL(run_client_no_evict), "connection", "7.0.0", "O(1)",
+    {"client|no-evict", 3, ADM_CONN, NO_KEYS, LOCAL(run_client_no_evict), "connection", "7.0.0", "O(1)",
      "Accepted; connections are not evicted"},
     {"client|no-touch", 3, CONN, NO_KEYS, LOCAL(run_client_no_touch), "connection", "7.2.0", "O(1)",
      "Accepted; there are no access times"},
-    {"client|pause", -3, CONN | ADM, NO_KEYS, LOCAL(run_client_pause), "connection", "3.0.0", "O(1)",
+    {"client|pause", -3, ADM_CONN, NO_KEYS, LOCAL(run_client_pause), "connection", "3.0.0", "O(1)",
      "Hold back this node's clients for some milliseconds"},
     {"client|reply", 3, CONN, NO_KEYS, LOCAL(run_client_reply), "connection", "3.2.0", "O(1)",
      "Switch replies on or off, or skip one"},
@@ -215,9 +216,9 @@ static const struct command_row rows[] = {
      "Not supported but for OFF"},
     {"client|trackinginfo", 2, CONN, NO_KEYS, LOCAL(run_client_trackinginfo), "connection", "6.2.0", "O(1)",
      "For client tracking, which is not supported"},
-    {"client|unblock", -3, CONN | ADM, NO_KEYS, LOCAL(run_client_unblock), "connection", "5.0.0",
+    {"client|unblock", -3, ADM_CONN, NO_KEYS, LOCAL(run_client_unblock), "connection", "5.0.0",
      "O(N) in the connections", "End another connection's WAIT"},
-    {"client|unpause", 2, CONN | ADM, NO_KEYS, LOCAL(run_client_unpause), "connection", "6.2.0",
+    {"client|unpause", 2, ADM_CONN, NO_KEYS, LOCAL(run_client_unpause), "connection", "6.2.0",
      "O(N) in the connections", "End CLIENT PAUSE"},
 
     /* Server. */

@@ -466,10 +466,12 @@ static bool run_request(struct conn *c)
         return hold(c, HOLD_ANSWERS, false);
     }
     count(c, row, prepared == PREPARED_REFUSED);
-    if (prepared == PREPARED_LOCAL)
-        run_local(c, row);
-    else if (prepared == PREPARED_REFUSED)
+    if (prepared == PREPARED_REFUSED) {
         reply_error_text(c, e.error);
+    } else if (prepared == PREPARED_LOCAL) {
+        assert(row != NULL);
+        run_local(c, row);
+    }
     return true;
 }
 

@@ -31,7 +31,8 @@ static void say(struct facts *f, const char *format, ...)
     int len = vsnprintf(line, sizeof line - 2, format, args);
     va_end(args);
     len = len < (int)sizeof line - 3 ? len : (int)sizeof line - 3;
-    memcpy(line + len, "\r\n", 2);
+    line[len] = '\r';
+    line[len + 1] = '\n';
     resp_raw(f->text, line, (size_t)len + 2);
 }
 
@@ -311,12 +312,15 @@ static void put_holdfast(struct facts *f)
     put_members(f);
 }
 
+/* In the order of INFO. Holdfast's stands before replication, since both have a "role": tools that keep the last of two
+ * lines see Redis's word, and those that know us ask for our section. */
 static const struct {
     const char *name;
     void (*put)(struct facts *f);
     bool by_default;
 } sections[] = {
     {"server", put_server, true},
+    {"holdfast", put_holdfast, true},
     {"clients", put_clients, true},
     {"memory", put_memory, true},
     {"persistence", put_persistence, true},
@@ -327,7 +331,6 @@ static const struct {
     {"errorstats", put_errorstats, true},
     {"cluster", put_cluster, true},
     {"keyspace", put_keyspace, true},
-    {"holdfast", put_holdfast, true},
 };
 
 static bool is_wanted(size_t section, const struct resp_arg *args, size_t n)

@@ -1,6 +1,6 @@
 /* info.h - INFO: what a node tells of itself, as sections of "key:value" lines.
  *
- * Sections: server clients memory persistence stats replication cpu commandstats errorstats cluster keyspace holdfast.
+ * Sections: server holdfast clients memory persistence stats replication cpu commandstats errorstats cluster keyspace.
  * "default" (and no argument) is all but commandstats; "all" and "everything" are all.
  *
  * The section "# Holdfast" is read by the command line and by client libraries; its names are stable:

@@ -96,14 +96,28 @@ void reply_outcome(struct resp_buf *b, int proto, const uint8_t *outcome, size_t
     }
 }
 
+static const char *failure_words(enum request_failure why)
+{
+    switch (why) {
+    case REQUEST_NO_LEADER:
+        return REPLY_NO_LEADER;
+    case REQUEST_NO_QUORUM:
+        return REPLY_NO_QUORUM;
+    case REQUEST_NO_LINK:
+        return REPLY_NO_LINK;
+    case REQUEST_UNKNOWN:
+        return REPLY_OUTCOME_UNKNOWN;
+    case REQUEST_NO_SPACE:
+        return REPLY_NO_SPACE;
+    case REQUEST_STOPPING:
+        return REPLY_STOPPING;
+    }
+    return REPLY_OUTCOME_UNKNOWN; /* The safe side: nobody re-sends it. */
+}
+
 void reply_failure(struct resp_buf *b, enum request_failure why)
 {
-    static const char *const words[] = {
-        [REQUEST_NO_LEADER] = REPLY_NO_LEADER, [REQUEST_NO_QUORUM] = REPLY_NO_QUORUM,
-        [REQUEST_NO_LINK] = REPLY_NO_LINK,     [REQUEST_UNKNOWN] = REPLY_OUTCOME_UNKNOWN,
-        [REQUEST_NO_SPACE] = REPLY_NO_SPACE,   [REQUEST_STOPPING] = REPLY_STOPPING,
-    };
-    resp_error(b, words[why]);
+    resp_error(b, failure_words(why));
 }
 
 void reply_refused(struct resp_buf *b, int err)
