@@ -127,6 +127,20 @@ static int check_identity(struct recovery *v)
     return refuse(v, LOG_EFOREIGN, what);
 }
 
+/* Does this file replace even the first entry that the files before it hold? Then the log begins here, once there is a
+ * record: what is before base was cut, and the files that held it were being removed, the lowest first. */
+static bool begins_below(const struct recovery *v)
+{
+    return v->header.base_index < v->terms->runs[0].first;
+}
+
+static void begin_at(struct recovery *v, const struct segment_header *h)
+{
+    terms_reset(v->terms, h->base_index, h->base_term);
+    cache_reset(v->cache, h->base_index + 1);
+    segments_truncate(v->segments, 0);
+}
+
 /* Does this file go on where the one before ended? */
 static int check_seam(struct recovery *v)
 {
@@ -137,12 +151,12 @@ static int check_seam(struct recovery *v)
         return refuse_damage(v, h->previous_end);
     }
     if (!log_has_entries(v)) {
-        terms_reset(v->terms, h->base_index, h->base_term);
-        cache_reset(v->cache, h->base_index + 1);
+        begin_at(v, h);
         return 0;
     }
-    if (h->base_index < v->terms->runs[0].first || h->base_index > v->terms->last ||
-        terms_at(v->terms, h->base_index) != h->base_term) {
+    if (begins_below(v)) /* See take_record(). */
+        return 0;
+    if (h->base_index > v->terms->last || terms_at(v->terms, h->base_index) != h->base_term) {
         char what[160];
         snprintf(what, sizeof what,
                  "follows index %" PRIu64 " of term %" PRIu64 ", which is not in the files before it", h->base_index,
@@ -159,9 +173,9 @@ static int check_record(struct recovery *v, const struct record *r)
         snprintf(what, sizeof what, "a record of unknown type %u: written by a newer version?", r->type);
         return refuse(v, LOG_EVERSION, what);
     }
-    bool first = v->last_index == 0;
     uint64_t base = v->header.base_index;
-    if (r->index > base && r->index <= v->terms->last + 1 && (!first || r->index == base + 1))
+    uint64_t highest = v->last_index == 0 ? base + 1 : v->terms->last + 1;
+    if (r->index > base && r->index <= highest)
         return 0;
     snprintf(what, sizeof what, "damaged at offset %" PRIu64 ": a record of index %" PRIu64 " follows index %" PRIu64,
              v->end, r->index, v->terms->last);
@@ -188,6 +202,8 @@ static int take_record(struct recovery *v, const struct record *r, const uint8_t
     int rc = check_record(v, r);
     if (rc != 0)
         return rc;
+    if (begins_below(v))
+        begin_at(v, &v->header);
     terms_truncate(v->terms, r->index);
     cache_truncate(v->cache, r->index);
     segments_truncate(v->segments, r->index);
@@ -232,12 +248,10 @@ static int read_file(struct recovery *v, uint64_t number)
     int rc = reader_open(&v->reader, v->io, number, &v->header, v->error);
     if (rc == 0)
         rc = check_identity(v);
-    if (rc == 0 && first) {
-        terms_reset(v->terms, v->header.base_index, v->header.base_term);
-        cache_reset(v->cache, v->header.base_index + 1);
-    } else if (rc == 0) {
+    if (rc == 0 && first)
+        begin_at(v, &v->header);
+    else if (rc == 0)
         rc = check_seam(v);
-    }
     if (rc != 0)
         return rc;
     v->seed = v->chain = v->reader.seed;

@@ -163,6 +163,10 @@ static void follow_log(struct logmodel *m)
     if (m->resetting && !keeps(m, s))
         *s = m->before_reset; /* The crash came before. */
     m->resetting = false;
+    if (!keeps(m, s))
+        print_error("the log has %llu to %llu; base %llu, cut %llu, promised %llu\n",
+                    (unsigned long long)log_first(m->l), (unsigned long long)log_last(m->l),
+                    (unsigned long long)s->base, (unsigned long long)m->cut, (unsigned long long)s->promised);
     assert_true(keeps(m, s));
     s->last = s->promised = log_last(m->l);
     for (uint64_t i = log_first(m->l) - 1; i <= s->last; i++)
@@ -189,6 +193,11 @@ int logmodel_open(struct logmodel *m)
     if (rc != 0) {
         assert_true(m->error[0] != '\0');
         return rc;
+    }
+    if (!fakedisk_powered(m->d)) { /* The last calls do not matter to it. */
+        log_close(m->l);
+        m->l = NULL;
+        return LOG_EIO;
     }
     m->failures = 0;
     assert_true(log_start(m->l) > m->start);
@@ -329,7 +338,7 @@ static void act_on_log(struct logmodel *m)
             logmodel_cut(m, somewhere(m, s->base, m->applied));
         break;
     case 4:
-        if (logmodel_roll(m, 10) == 0)
+        if (!m->resetting && logmodel_roll(m, 10) == 0)
             logmodel_reset(m, s->last + logmodel_roll(m, 20));
         break;
     case 5:

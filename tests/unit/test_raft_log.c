@@ -114,6 +114,27 @@ static void reset_while_writing(void **state)
     assert_int_equal(log_last(m->l), 53);
 }
 
+/* A second reset before the first one is reported: only the second counts. */
+static void reset_twice(void **state)
+{
+    struct logmodel *m = *state;
+    assert_int_equal(logmodel_open(m), 0);
+    logmodel_append(m, 10);
+    fakedisk_run_all(m->d);
+    logmodel_reset(m, 40);
+    assert_true(fakedisk_work_one(m->d, IO_LANE_LOG));
+    logmodel_reset(m, 60);
+    unsigned reports = m->reports;
+    fakedisk_deliver(m->d);
+    assert_int_equal(m->reports, reports);
+    fakedisk_run_all(m->d);
+    assert_int_equal(log_durable(m->l), 60);
+    logmodel_close(m);
+    assert_int_equal(logmodel_open(m), 0);
+    assert_int_equal(log_first(m->l), 61);
+    assert_int_equal(count_names(m->d, "log-"), 1);
+}
+
 /* Only what is durable and applied leaves memory, and it can still be read. */
 static void memory_is_bounded(void **state)
 {
@@ -308,6 +329,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(appends_share_a_sync, setup, teardown),
         cmocka_unit_test_setup_teardown(truncated_under_way, setup, teardown),
         cmocka_unit_test_setup_teardown(reset_while_writing, setup, teardown),
+        cmocka_unit_test_setup_teardown(reset_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(files_are_recycled, setup, teardown),
         cmocka_unit_test_setup_teardown(full_disk, setup, teardown),
