@@ -80,7 +80,7 @@ struct replica {
     uint64_t own_index; /* Leader: the first entry of its own term. */
 
     bool handing_over;
-    uint64_t transfer_to, transfer_asked_ms;
+    uint64_t transfer_to, transfer_began_ms, transfer_asked_ms;
 
     uint64_t snapshot_given; /* Index of the last RAFT_SNAPSHOT, or of the one it started from. */
     struct reads reads;

@@ -1,5 +1,6 @@
 /* transfer.c - handing leadership over. The core sends TimeoutNow to a target that may still lag, once, and then gives
- * up: so nothing new is proposed, the target is waited for, and only then is the core told. */
+ * up: so nothing new is proposed, the target is waited for (no longer than an election would take), and only then is
+ * the core told. */
 #include "raft/replica_internal.h"
 #include "raft/guard.h"
 
@@ -29,6 +30,7 @@ int replica_transfer(struct replica *r)
     if (r->transfer_to == 0)
         return REPLICA_EINVAL;
     r->handing_over = true;
+    r->transfer_began_ms = replica_now(r);
     r->transfer_asked_ms = 0;
     r->ready = false;
     replica_say(r, 2, "handing leadership to node %llu", (unsigned long long)r->transfer_to);
@@ -48,8 +50,13 @@ void transfer_continue(struct replica *r)
             r->handing_over = false; /* The core gave up; the owner may ask again. */
         return;
     }
-    if (replica_match(r, r->transfer_to) != raft_last_index(&r->raft))
+    if (replica_match(r, r->transfer_to) != raft_last_index(&r->raft)) {
+        if (replica_now(r) < r->transfer_began_ms + r->election_timeout_ms)
+            return;
+        replica_say(r, 1, "node %llu does not catch up: not handing over", (unsigned long long)r->transfer_to);
+        r->handing_over = false;
         return;
+    }
     r->transfer_asked_ms = replica_now(r);
     struct raft_event event = {.type = RAFT_TRANSFER};
     event.transfer.server_id = r->transfer_to;
