@@ -55,16 +55,11 @@ void install_head(struct replica *r, uint64_t from, const struct frame_install *
         ack(r, from, m->last_index, m->file_bytes); /* Have it. */
         return;
     }
-    if (in->state != INSTALL_IDLE) {
-        if (in->from == from && in->head.last_index == m->last_index) {
-            ack(r, from, m->last_index, in->written); /* It began anew: go on from where we are. */
-            return;
-        }
-        if (in->from == from && in->state == INSTALL_FILLING)
-            drop(r, "another one was offered");
-        if (in->state != INSTALL_IDLE)
-            return;
-    }
+    /* It comes from the newest leader, who has begun anew. Even at the same index it may be another file. */
+    if (in->state == INSTALL_FILLING)
+        drop(r, "another one was offered");
+    if (in->state != INSTALL_IDLE)
+        return;                                       /* Still being written or checked; the leader will ask again. */
     r->io->ops->unlink(r->io, REPLICA_INCOMING_FILE); /* Of an attempt that a crash ended. */
     int rc = r->io->ops->open(r->io, REPLICA_INCOMING_FILE, IO_READ | IO_WRITE | IO_CREATE, &in->file);
     if (rc != 0) {
@@ -157,7 +152,7 @@ void replica_snapshot_checked(struct replica *r, bool ok)
     struct install *in = &r->install;
     if (in->state != INSTALL_CHECKING || r->failed)
         return;
-    if (!ok || in->head.last_index <= r->applied || raft_state(&r->raft) == RAFT_LEADER || r->leader != in->from) {
+    if (!ok || in->head.last_index <= r->applied || raft_state(&r->raft) == RAFT_LEADER || r->leader == 0) {
         drop(r, ok ? "it is no longer needed" : "the file is damaged");
         return;
     }
@@ -165,10 +160,10 @@ void replica_snapshot_checked(struct replica *r, bool ok)
     memset(&m, 0, sizeof m);
     struct raft_buffer conf = {in->conf, in->head.conf_len};
     m.type = RAFT_INSTALL_SNAPSHOT;
-    m.server_id = in->from;
+    m.server_id = r->leader;
     m.server_address = "";
     for (unsigned i = 0; i < r->raft.configuration.n; i++)
-        if (r->raft.configuration.servers[i].id == in->from)
+        if (r->raft.configuration.servers[i].id == r->leader)
             m.server_address = r->raft.configuration.servers[i].address;
     m.install_snapshot.term = raft_current_term(&r->raft);
     m.install_snapshot.last_index = in->head.last_index;
