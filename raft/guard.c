@@ -139,6 +139,20 @@ bool guard_stale_persist(const struct raft *r, uint64_t index)
     return index <= r->last_stored || index > raft_last_index((struct raft *)r) || r->snapshot.installing;
 }
 
+size_t guard_behind_snapshot(const struct raft *r, struct raft_append_entries *a)
+{
+    uint64_t covered = r->trail.snapshot.index;
+    if (a->prev_log_index > r->trail.offset || a->prev_log_index >= covered)
+        return 0;
+    uint64_t gone = covered - a->prev_log_index;
+    if (gone > a->n_entries)
+        gone = a->n_entries;
+    a->prev_log_index = covered;
+    a->prev_log_term = r->trail.snapshot.term;
+    a->n_entries -= (unsigned)gone;
+    return (size_t)gone;
+}
+
 uint64_t guard_timeout(const struct raft *r, uint64_t now_ms)
 {
     uint64_t at = raft_timeout(r);

@@ -106,19 +106,20 @@ static void receive_append(struct replica *r, uint64_t from, const uint8_t *payl
     m.server_address = address_of(r, from);
     if (guarded(r, &m))
         return;
+    const struct frame_entry *table = r->table + guard_behind_snapshot(&r->raft, &m.append_entries);
     size_t n = m.append_entries.n_entries;
     if (n == 0) {
         feed(r, &m, NULL);
         return;
     }
-    size_t base = r->table[0].offset;
+    size_t base = table[0].offset;
     struct blob *blob = blob_copy(payload + base, len - base);
     if (blob == NULL) {
         replica_fail(r, "out of memory");
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        const struct frame_entry *e = &r->table[i];
+        const struct frame_entry *e = &table[i];
         r->log_entries[i] = (struct log_entry){e->term, e->type, blob, e->offset - base, e->len};
         r->entries[i] = (struct raft_entry){.term = e->term, .type = (enum raft_entry_type)e->type};
         r->entries[i].buf = (struct raft_buffer){blob->bytes + e->offset - base, e->len};
