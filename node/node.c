@@ -455,11 +455,8 @@ static void drain_continue(struct node *n)
     bool late = uv_now(n->loop) >= n->drain_until_ms;
     struct replica_status s;
     replica_status(n->cluster.replica, &s);
-    if (s.role == REPLICA_LEADER && !late) {
-        replica_transfer(
-            n->cluster.replica); /* Refused while one is under way; alone, there is nobody to hand over to. */
-        return;
-    }
+    if (s.role == REPLICA_LEADER && !late && replica_transfer(n->cluster.replica) != REPLICA_EINVAL)
+        return; /* Under way. With EINVAL there is nobody to hand over to. */
     if (!q->stopping)
         requests_stop(q);
     if (!requests_idle(q) && !late)
