@@ -1,0 +1,103 @@
+"""A disk that fills up: writes are refused in plain words before anything is lost, reads go on, and it clears itself."""
+import os
+import subprocess
+
+from cluster import Cluster, expect, wait_for
+from wire import ReplyError
+
+SIZE_MIB = 24
+SETTINGS = dict(segment_bytes="1m", checkpoint_bytes="1m", log_keep_entries=100, log_keep_bytes="1m", flush_interval_ms=20)
+
+
+class SmallDisks(Cluster):
+    """Every data directory is a file system of SIZE_MIB."""
+
+    def start(self):
+        self.mounted = []
+        for n in self.nodes:
+            os.makedirs(n.dir)
+            if subprocess.call(["mount", "-t", "tmpfs", "-o", "size=%dm" % SIZE_MIB, "holdfast-test", n.dir], stderr=subprocess.DEVNULL) != 0:
+                raise PermissionError
+            self.mounted.append(n.dir)
+        return super().start()
+
+    def close(self, failed=None):
+        for n in self.nodes:
+            if n.alive():
+                n.process.kill()
+                n.process.wait()
+                n.process = None
+        for path in self.mounted:
+            subprocess.call(["umount", path])
+        super().close(failed)
+
+
+def fill(node):
+    """Leave no space on the node's disk; the path of the file that takes it."""
+    path = os.path.join(node.dir, "filler")
+    with open(path, "wb", buffering=0) as f:
+        try:
+            while True:
+                f.write(b"x" * 4096)
+        except OSError:
+            return path
+
+
+def write_until_refused(node, codes, most=200000):
+    """Write new keys until one is refused; the refusal."""
+    value = "v" * 1000
+    with node.wire(20) as w:
+        for start in range(0, most, 100):
+            for reply in w.pipeline([("SET", "fill:%d" % i, value) for i in range(start, start + 100)]):
+                if isinstance(reply, ReplyError):
+                    expect(reply.code in codes, "a write to a full disk was refused with '%s'", reply)
+                    return reply
+    expect(False, "no write was refused, though the disk has no space")
+
+
+def test_full_disk_of_leader():
+    try:
+        with SmallDisks(**SETTINGS) as c:
+            leader = c.wait_leader()
+            leader.call("SET", "k", "v")
+            path = fill(leader)
+            said = write_until_refused(leader, {"MISCONF", "UNKNOWN", "CLUSTERDOWN"})
+            serving = c.wait_leader()
+            expect(serving.call("GET", "k") == b"v", "reads stopped with the writes")
+            os.remove(path)
+            for n in c.nodes:
+                if not n.alive():
+                    n.process.wait()
+                    n.process = None
+                    n.start()
+            c.wait_ready(30)
+            wait_for(lambda: c.wait_leader().call("SET", "k", "w") == "OK", 20, "writes when there is space again")
+            c.wait_same_state()
+    except PermissionError:
+        return "skipped: this user may not mount a small file system"
+    return str(said)
+
+
+def test_full_disk_of_follower():
+    """One full disk of three stops nobody."""
+    try:
+        with SmallDisks(**SETTINGS) as c:
+            follower = c.followers()[0]
+            path = fill(follower)
+            leader = c.wait_leader()
+            with leader.wire(20) as w:
+                for start in range(0, 5000, 100):
+                    replies = w.pipeline([("SET", "fill:%d" % (i % 1000), "v" * 1000) for i in range(start, start + 100)])
+                    bad = [r for r in replies if r != "OK"]
+                    expect(not bad, "a write was refused because a follower's disk is full: %s", bad[:1])
+            died = not follower.alive()
+            os.remove(path)
+            if died:
+                expect(follower.process.wait() == 4, "a node whose disk is full ended with %s", follower.process.returncode)
+                follower.process = None
+                follower.start()
+            c.wait_ready(30)
+            c.wait_same_state()
+    except PermissionError:
+        return "skipped: this user may not mount a small file system"
+    return "it exited with status 4, and came back" if died else "it stayed"
