@@ -2,6 +2,7 @@
 
 Nothing here sleeps for a fixed time to let something happen: wait_for() asks until it is so or a deadline has passed.
 Every process started here is ended by Cluster.close(), by its id."""
+import ctypes
 import os
 import random
 import shutil
@@ -24,6 +25,15 @@ PORTS = (12000, 30000)
 POLL_S = 0.01
 # What chance decides in a test, it decides from this; run.py prints it.
 SEED = int(os.environ.get("HOLDFAST_SEED") or random.SystemRandom().randrange(1, 1 << 31))
+
+
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None)
+
+
+def die_with_parent():
+    """However this process ends, its nodes do not outlive it."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Failed(AssertionError):
@@ -112,7 +122,7 @@ class Node:
         os.makedirs(self.dir, exist_ok=True)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.arguments(**settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=dict(os.environ, **self.cluster.environment))
+                                            env=dict(os.environ, **self.cluster.environment), preexec_fn=die_with_parent)
         return self
 
     def kill(self, how=signal.SIGKILL):

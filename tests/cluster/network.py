@@ -5,7 +5,7 @@ import ctypes
 import os
 import subprocess
 
-from cluster import Cluster, Node, expect
+from cluster import Cluster, Node, die_with_parent, expect
 
 CLONE_NEWNET = 0x40000000
 CLIENT_NET, PEER_NET = "10.77.0.%d", "10.78.0.%d"
@@ -55,7 +55,8 @@ class SplitCluster(Cluster):
         run("ip", "addr", "add", CLIENT_NET % 254 + "/24", "dev", "clients")
         for node in self.nodes:
             # A process that does nothing holds the namespace, so that the node may die and come back in it.
-            anchor = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            anchor = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      preexec_fn=die_with_parent)
             self.anchors.append(anchor)
             expect(anchor.stdout.readline() == b"\n", "the namespace of %s did not come up", node)
             node.prefix = ["nsenter", "-t", str(anchor.pid), "-n"]
