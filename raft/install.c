@@ -154,6 +154,8 @@ void replica_snapshot_checked(struct replica *r, bool ok)
         return;
     if (!ok || in->head.last_index <= r->applied || raft_state(&r->raft) == RAFT_LEADER || r->leader == 0) {
         drop(r, ok ? "it is no longer needed" : "the file is damaged");
+        if (!ok)
+            ack(r, in->from, in->head.last_index, 0); /* Its sender need not wait for us to put it in place. */
         return;
     }
     struct raft_message m;

@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define OFFER_CHUNK_BYTES (256u << 10)
-#define OFFER_SILENCE_MS 4000 /* Less than what the core waits before it asks again. */
+#define OFFER_SILENCE_MS 4000 /* To write a chunk; */
+#define OFFER_CHECK_MS 30000  /* to check the file and put it in place. */
 
 static struct replica *replica_of(struct io_job *job)
 {
@@ -39,11 +40,26 @@ void offer_stop(struct replica *r, uint64_t peer)
         finish(r);
 }
 
+/* It is over when the follower's log has got there. One that has no more to say is not waited for: the log is held
+ * for it, and others may want one. */
+void offer_check(struct replica *r)
+{
+    struct offer *of = &r->offer;
+    if (of->state != OFFER_SENDING)
+        return;
+    bool sent = of->acked == of->head.file_bytes;
+    bool arrived = sent && replica_match(r, of->to) >= of->head.last_index;
+    if (arrived)
+        r->snapshots_sent++;
+    if (arrived || replica_now(r) > of->heard_ms + (sent ? OFFER_CHECK_MS : OFFER_SILENCE_MS))
+        finish(r);
+}
+
+/* The core asks with every heartbeat that the follower cannot make use of. */
 void offer_wanted(struct replica *r, uint64_t to)
 {
     struct offer *of = &r->offer;
-    if (of->state == OFFER_SENDING && replica_now(r) > of->heard_ms + OFFER_SILENCE_MS)
-        finish(r); /* That follower has no more to say; the next one must not wait for it. */
+    offer_check(r);
     if (of->state != OFFER_IDLE)
         return;
     of->state = OFFER_MAKING;
@@ -136,8 +152,7 @@ void offer_ack(struct replica *r, uint64_t from, const struct frame_chunk_ack *a
     of->acked = a->offset;
     of->heard_ms = replica_now(r);
     if (of->acked == of->head.file_bytes) {
-        r->snapshots_sent++;
-        finish(r);
+        offer_check(r);
         return;
     }
     if (of->chunk == NULL && (of->chunk = malloc(OFFER_CHUNK_BYTES)) == NULL) {

@@ -475,6 +475,7 @@ void replica_timer(struct replica *r)
         return;
     if (r->handing_over)
         transfer_continue(r);
+    offer_check(r);
     arm(r);
 }
 

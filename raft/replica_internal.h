@@ -131,6 +131,7 @@ void install_release(struct replica *r);
 
 /* offer.c */
 void offer_wanted(struct replica *r, uint64_t to);
+void offer_check(struct replica *r); /* Now and then. */
 void offer_ack(struct replica *r, uint64_t from, const struct frame_chunk_ack *a);
 void offer_stop(struct replica *r, uint64_t peer); /* 0: whoever it is for. */
 void offer_release(struct replica *r);
