@@ -3,27 +3,39 @@
  * The log is a row of files "log-%016x", numbered without holes; numbers only grow and are never used twice. Prepared
  * files wait as "spare-%016x" (see spares.h). Integers are little-endian. A file begins with a header of
  * SEGMENT_HEADER_BYTES, synced before the file gets its name:
- *    0 crc u32          CRC-32C of bytes 4 to 4095
- *    4 version u32      SEGMENT_VERSION; crc, version and magic keep their place in every version
- *    8 magic            "HFLTSEGM"
- *   16 number u64       as in the name
- *   24 cluster id       16 bytes
+ *
+ *    0 crc u32           CRC-32C of bytes 4 to 4095
+ *    4 version u32       SEGMENT_VERSION; crc, version and magic keep their place in every version
+ *    8 magic             "HFLTSEGM"
+ *   16 number u64        as in the name
+ *   24 cluster id        16 bytes
  *   40 node id u64
- *   48 base index u64   the first record has index base + 1
- *   56 base term u64    the term of the entry at base; 0 when base is 0
- *   64 previous end u64 where the records of the file before this one ended,
- *   72 previous crc u32 and the CRC of its last record
- *   76 flags u32        bit 0: begins the log anew (after a snapshot; files before this one count no more)
- *                       bit 1: made from a spare, that is, its space was written before
+ *   48 base index u64    the first record has index base + 1
+ *   56 base term u64     the term of the entry at base; 0 when base is 0
+ *   64 previous end u64  where the records of the file before this one ended,
+ *   72 previous crc u32  and the CRC of its last record
+ *   76 flags u32         bit 0: begins the log anew (after a snapshot; files before this one count no more)
+ *                        bit 1: made from a spare, that is, its space was written before
  *   80 zeros
+ *
  * Then records without gaps, each padded with zeros to a multiple of 8 bytes:
- *    0 crc u32          CRC-32C, continued from the header's crc, of the record from byte 4 to its end, padding
- * included 4 previous crc u32 of the record before; the header's crc for the first one 8 len u32          of the
- * payload 12 type u8          LOG_COMMAND ... or RECORD_MARK; 3 zeros 16 segment u64      number of the file it was
- * written for 24 index u64 32 term u64 40 synced u64       everything in this file before this offset was synced when
- * this record was written 48 payload A record whose index is not the last + 1 but lower replaces everything from that
- * index on. A mark has no payload and changes nothing; it is written when the log is opened and closed, to carry
- * `synced`.
+ *
+ *    0 crc u32           CRC-32C, continued from the header's crc, of the record from byte 4 on, padding included
+ *    4 previous crc u32  of the record before; the header's crc for the first one
+ *    8 len u32           of the payload
+ *   12 type u8           LOG_COMMAND ... or RECORD_MARK; 3 zeros
+ *   16 segment u64       number of the file it was written for
+ *   24 index u64
+ *   32 term u64
+ *   40 synced u64        everything in this file before this offset was synced when this record was written
+ *   48 payload
+ *
+ * A record whose index is not the last + 1 but lower replaces everything from that index on. A mark has no payload and
+ * changes nothing; it is written when the log is opened and closed, to carry `synced`.
+ *
+ * Files are removed from the lowest number on, once a later file with records begins at or below what may go. So the
+ * first files left may be empty, or hold only what the next one replaces because its base is below theirs; the log then
+ * begins with the next one. A file without records changes nothing (a crash came right after it was made).
  *
  * After the last record comes whatever was in the file before: zeros, or older records, which the segment number, the
  * header's crc as seed and the chain of previous crcs keep from ever counting again.

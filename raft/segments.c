@@ -37,8 +37,9 @@ const struct segment *segments_find(const struct segments *s, uint64_t number)
 {
     if (s->n == 0 || number < s->list[0].number || number > s->list[s->n - 1].number)
         return NULL;
-    size_t i = (size_t)(number - s->list[0].number); /* No holes ... */
-    return i < s->n && s->list[i].number == number ? &s->list[i] : NULL;
+    size_t i = (size_t)(number - s->list[0].number); /* The numbers have no holes. */
+    assert(i < s->n && s->list[i].number == number);
+    return &s->list[i];
 }
 
 uint64_t segments_bytes(const struct segments *s)
