@@ -145,29 +145,37 @@ void install_peer_down(struct replica *r, uint64_t peer)
         drop(r, "the link broke");
 }
 
-/* The core's view of it. The leader that sent the head may have been re-elected since: what is committed stays so, and
- * whoever leads now may vouch for it. */
+/* Who vouches for the file: its sender, when there was no newer term since; else whoever leads now, for what is
+ * committed stays so. 0: nobody. */
+static uint64_t voucher(const struct replica *r)
+{
+    return r->install.head.term >= raft_current_term(&r->raft) ? r->install.from : r->leader;
+}
+
+static bool is_needed(struct replica *r)
+{
+    return r->install.head.last_index > r->applied && raft_state(&r->raft) != RAFT_LEADER && voucher(r) != 0;
+}
+
+/* The core's view of it. */
 void replica_snapshot_checked(struct replica *r, bool ok)
 {
     struct install *in = &r->install;
     if (in->state != INSTALL_CHECKING || r->failed)
         return;
-    if (!ok || in->head.last_index <= r->applied || raft_state(&r->raft) == RAFT_LEADER || r->leader == 0) {
+    if (!ok || !is_needed(r)) {
         drop(r, ok ? "it is no longer needed" : "the file is damaged");
-        if (!ok)
-            ack(r, in->from, in->head.last_index, 0); /* Its sender need not wait for us to put it in place. */
+        ack(r, in->from, in->head.last_index, 0); /* Its sender need not wait for us to put it in place. */
         return;
     }
     struct raft_message m;
     memset(&m, 0, sizeof m);
     struct raft_buffer conf = {in->conf, in->head.conf_len};
+    uint64_t term = raft_current_term(&r->raft);
     m.type = RAFT_INSTALL_SNAPSHOT;
-    m.server_id = r->leader;
-    m.server_address = "";
-    for (unsigned i = 0; i < r->raft.configuration.n; i++)
-        if (r->raft.configuration.servers[i].id == r->leader)
-            m.server_address = r->raft.configuration.servers[i].address;
-    m.install_snapshot.term = raft_current_term(&r->raft);
+    m.server_id = voucher(r);
+    m.server_address = replica_address_of(r, m.server_id);
+    m.install_snapshot.term = in->head.term > term ? in->head.term : term;
     m.install_snapshot.last_index = in->head.last_index;
     m.install_snapshot.last_term = in->head.last_term;
     m.install_snapshot.conf_index = in->head.conf_index;

@@ -34,15 +34,6 @@ static void feed(struct replica *r, struct raft_message *m, struct batch *given)
     guard_voter_end(self, role);
 }
 
-static const char *address_of(const struct replica *r, uint64_t id)
-{
-    const struct raft_configuration *c = &r->raft.configuration;
-    for (unsigned i = 0; i < c->n; i++)
-        if (c->servers[i].id == id)
-            return c->servers[i].address;
-    return "";
-}
-
 static void receive_small(struct replica *r, uint64_t from, uint8_t kind, const uint8_t *payload, size_t len)
 {
     struct raft_message m;
@@ -53,7 +44,7 @@ static void receive_small(struct replica *r, uint64_t from, uint8_t kind, const 
         return;
     }
     m.server_id = from;
-    m.server_address = address_of(r, from);
+    m.server_address = replica_address_of(r, from);
     if (!guarded(r, &m))
         feed(r, &m, NULL);
 }
@@ -103,7 +94,7 @@ static void receive_append(struct replica *r, uint64_t from, const uint8_t *payl
         return;
     }
     m.server_id = from;
-    m.server_address = address_of(r, from);
+    m.server_address = replica_address_of(r, from);
     if (guarded(r, &m))
         return;
     const struct frame_entry *table = r->table + guard_behind_snapshot(&r->raft, &m.append_entries);

@@ -579,6 +579,15 @@ bool replica_is_voter(const struct replica *r, uint64_t id)
     return false;
 }
 
+const char *replica_address_of(const struct replica *r, uint64_t id)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->servers[i].id == id)
+            return c->servers[i].address;
+    return "";
+}
+
 uint64_t replica_start(const struct replica *r)
 {
     return log_start(r->log);

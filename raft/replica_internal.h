@@ -105,6 +105,7 @@ void replica_fail(struct replica *r, const char *format, ...) __attribute__((for
 void replica_say(struct replica *r, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t replica_now(const struct replica *r);
 bool replica_is_voter(const struct replica *r, uint64_t id);
+const char *replica_address_of(const struct replica *r, uint64_t id); /* "" for a stranger. */
 /* Keep a link to every member but ourselves. */
 void replica_follow_members(struct replica *r);
 
