@@ -1,9 +1,11 @@
 /* cluster.c - down: batches are proposed to the replica. Up: each committed entry is applied to the store, and what it
  * came to goes to the connections that asked (requests.c) or, when another node gathered the batch, to that node.
  *
- * The replicated clock. A new leader starts from the stamp its state stands at when it becomes ready, and adds its own
- * monotonic time since: never back, and never ahead of the time that really passed. Followers count in the same way,
- * for showing only.
+ * The replicated clock. A follower counts on from every stamp it applies, by its own monotonic time since; a leader
+ * goes on with the count it had when it became ready, and stamps what it says. Stamps therefore form one chain in which
+ * no step is longer than the time that really passed: nothing ends early, and a new leader starts none of it again.
+ * (Taking the greater of two counts would break that: a key set under a leader whose count lags would end early under
+ * one whose does not.)
  *
  * Failure: an entry that cannot be applied, or a disk that fails, ends the node at once. The log has everything that
  * was acknowledged; going on could only tell two stories. */
@@ -34,26 +36,21 @@ static uint64_t now_ms(const struct cluster *c)
 
 uint64_t cluster_clock_ms(const struct cluster *c)
 {
-    uint64_t counted = c->clock_base_ms + (now_ms(c) - c->clock_since_ms), applied = store_clock_ms(c->store);
-    return counted > applied ? counted : applied;
+    return c->clock_base_ms + (now_ms(c) - c->clock_since_ms);
 }
 
-static void clock_restart(struct cluster *c)
+/* Count on from the stamp that the state stands at. */
+static void clock_set(struct cluster *c)
 {
     c->clock_base_ms = store_clock_ms(c->store);
     c->clock_since_ms = now_ms(c);
-    c->clock_last_ms = c->clock_base_ms;
 }
 
 static void on_stamp(void *ctx, uint8_t *payload, size_t len)
 {
     struct cluster *c = ctx;
     assert(len >= BATCH_HEADER_BYTES);
-    uint64_t now = c->clock_base_ms + (now_ms(c) - c->clock_since_ms);
-    if (now < c->clock_last_ms)
-        now = c->clock_last_ms;
-    c->clock_last_ms = now;
-    batch_stamp(payload, now);
+    batch_stamp(payload, cluster_clock_ms(c));
 }
 
 /* ---- Applying ---- */
@@ -92,10 +89,8 @@ static void on_apply(void *ctx, uint64_t index, uint64_t term, enum log_type typ
         store_skip(c->store, index, term);
     else if (store_configure(c->store, index, term, payload, len) != 0)
         die_of_store(c, STORE_ENOMEM);
-    if (c->was_ready)
-        return;
-    c->clock_base_ms = store_clock_ms(c->store);
-    c->clock_since_ms = now_ms(c);
+    if (type == LOG_COMMAND && !c->was_ready)
+        clock_set(c);
 }
 
 /* ---- Expiry: the leader names what is due; the state decides ---- */
@@ -155,10 +150,8 @@ static void on_changed(void *ctx)
     bool ready = replica_ready(c->replica);
     struct replica_status s;
     char text[160];
-    if (ready && !c->was_ready) {
-        clock_restart(c);
+    if (ready && !c->was_ready)
         c->expiry_index = 0;
-    }
     c->was_ready = ready;
     replica_status(c->replica, &s);
     snprintf(text, sizeof text, "%s in term %llu; leader: %llu%s", roles[s.role], (unsigned long long)s.term,
@@ -247,6 +240,7 @@ static int on_snapshot_install(void *ctx)
     if (start == c->start)
         requests_skipped(&c->requests, seq);
     c->checkpointed = 0;
+    clock_set(c);
     return 0;
 }
 
@@ -338,7 +332,7 @@ int cluster_open(struct cluster *c, const struct cluster_options *o, char error[
         return exit_from_replica(rc);
     c->start = replica_start(c->replica);
     open_requests(c, o);
-    clock_restart(c);
+    clock_set(c);
     return 0;
 }
 

@@ -37,7 +37,7 @@ struct cluster {
     uint64_t id, start;
 
     /* The replicated clock as this node counts it on: the stamp its state stood at, and its own time since. */
-    uint64_t clock_base_ms, clock_since_ms, clock_last_ms;
+    uint64_t clock_base_ms, clock_since_ms;
     bool was_ready;
     uint64_t expiry_index; /* The last expiry entry proposed: the next waits until it is applied. */
     uint64_t checkpointed; /* Last durable index told to the replica. */
