@@ -5,23 +5,10 @@
  * have been lost on the way and an entry may be lost with its leader. Twice in the log does no harm: the state applies
  * (origin, start, seq) once, and only in turn. */
 #include "node/queue.h"
+#include "store/little.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void put_u64(uint8_t *p, uint64_t v)
-{
-    for (int i = 0; i < 8; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get_u64(const uint8_t *p)
-{
-    uint64_t v = 0;
-    for (int i = 0; i < 8; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
-}
 
 static void find_route(struct requests *q)
 {
@@ -146,8 +133,8 @@ static bool send_read(struct requests *q, struct batch *b)
         return false;
     uint8_t head[16];
     b->seq = q->next_read_id++;
-    put_u64(head, b->seq);
-    put_u64(head + 8, b->n);
+    little_put_u64(head, b->seq);
+    little_put_u64(head + 8, b->n);
     struct io_slice slice = {blob, 0, blob->len};
     replica_send(q->replica, q->leader, PEER_READS, head, sizeof head, &slice, 1);
     blob_unref(blob);
@@ -208,8 +195,8 @@ static void answer_foreign(struct requests *q, const struct foreign_reads *f, bo
 {
     uint8_t head[16];
     ok = ok && run_reads(q, f->commands, f->len, f->n);
-    put_u64(head, f->id);
-    put_u64(head + 8, ok ? 1 : 0);
+    little_put_u64(head, f->id);
+    little_put_u64(head + 8, ok ? 1 : 0);
     if (!ok) {
         replica_send(q->replica, f->from, PEER_READ_ANSWERS, head, sizeof head, NULL, 0);
         return;
@@ -256,9 +243,9 @@ void route_read_ready(struct requests *q, uint64_t ticket, bool ok)
 static void refuse(struct requests *q, uint64_t to, const struct batch_header *h, enum peer_refusal why)
 {
     uint8_t head[24];
-    put_u64(head, h->start);
-    put_u64(head + 8, h->seq);
-    put_u64(head + 16, why);
+    little_put_u64(head, h->start);
+    little_put_u64(head + 8, h->seq);
+    little_put_u64(head + 16, why);
     replica_send(q->replica, to, PEER_REFUSED, head, sizeof head, NULL, 0);
 }
 
@@ -304,10 +291,10 @@ static void forwarded(struct requests *q, uint64_t from, const uint8_t *payload,
  * out, since those behind it need its number. */
 static void refused(struct requests *q, uint64_t from, const uint8_t *payload, size_t len)
 {
-    if (len != 24 || get_u64(payload) != q->start || from != q->leader)
+    if (len != 24 || little_u64(payload) != q->start || from != q->leader)
         return;
-    uint64_t seq = get_u64(payload + 8);
-    if (get_u64(payload + 16) == PEER_NO_SPACE)
+    uint64_t seq = little_u64(payload + 8);
+    if (little_u64(payload + 16) == PEER_NO_SPACE)
         for (struct batch *b = q->flying_writes.first; b != NULL; b = b->next)
             if (b->seq == seq)
                 batch_fail(q, b, true, REQUEST_NO_SPACE);
@@ -319,7 +306,7 @@ static void reads_asked(struct requests *q, uint64_t from, const uint8_t *payloa
     if (len < 16)
         return;
     size_t bytes = len - 16, at = 0;
-    uint64_t n = get_u64(payload + 8);
+    uint64_t n = little_u64(payload + 8);
     for (uint64_t i = 0; i < n; i++) {
         size_t span = at < bytes ? command_span(payload + 16 + at, bytes - at) : 0;
         if (span == 0) {
@@ -331,7 +318,7 @@ static void reads_asked(struct requests *q, uint64_t from, const uint8_t *payloa
     struct foreign_reads *f = malloc(sizeof *f + bytes);
     if (f == NULL)
         return;
-    *f = (struct foreign_reads){.from = from, .id = get_u64(payload), .n = n, .len = bytes};
+    *f = (struct foreign_reads){.from = from, .id = little_u64(payload), .n = n, .len = bytes};
     memcpy(f->commands, payload + 16, bytes);
     if (q->n_foreign >= QUEUE_FOREIGN_MAX || replica_read(q->replica, &f->ticket) != 0) {
         answer_foreign(q, f, false);
@@ -346,9 +333,9 @@ static void reads_asked(struct requests *q, uint64_t from, const uint8_t *payloa
 static void reads_answered(struct requests *q, uint64_t from, const uint8_t *payload, size_t len)
 {
     struct batch *b = q->remote_reads.first;
-    if (len < 16 || b == NULL || b->seq != get_u64(payload) || from != q->leader)
+    if (len < 16 || b == NULL || b->seq != little_u64(payload) || from != q->leader)
         return; /* Of an earlier asking. */
-    if (get_u64(payload + 8) != 1) {
+    if (little_u64(payload + 8) != 1) {
         begin_epoch(q, QUEUE_RETRY_MS);
         return;
     }
@@ -371,8 +358,8 @@ void route_message(struct requests *q, uint64_t from, uint8_t kind, const uint8_
         refused(q, from, payload, len);
         break;
     case PEER_ANSWER:
-        if (len >= 16 && get_u64(payload) == q->start)
-            requests_answered(q, get_u64(payload + 8), payload + 16, len - 16);
+        if (len >= 16 && little_u64(payload) == q->start)
+            requests_answered(q, little_u64(payload + 8), payload + 16, len - 16);
         break;
     case PEER_READS:
         reads_asked(q, from, payload, len);
@@ -390,8 +377,8 @@ void route_answer(struct requests *q, const struct batch_header *h, const struct
     uint8_t head[16];
     if (!replica_link_up(q->replica, h->node))
         return;
-    put_u64(head, h->start);
-    put_u64(head + 8, h->seq);
+    little_put_u64(head, h->start);
+    little_put_u64(head + 8, h->seq);
     struct blob *blob = blob_copy(outcomes->base, outcomes->len);
     if (blob == NULL)
         return; /* The origin computes the same answers itself. */
