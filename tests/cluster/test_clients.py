@@ -47,14 +47,21 @@ def python_redis(port, **options):
     r.close()
 
 
+def python_redis_variants():
+    """Ways for redis-py to talk: its parsers in Python and in C while those could be chosen, RESP2 and RESP3 since then."""
+    import redis
+    named = [getattr(redis.connection, name, None) for name in ("PythonParser", "HiredisParser")]
+    if all(named):
+        return [dict(parser_class=p) for p in named]
+    return [dict(protocol=2), dict(protocol=3)]
+
+
 def test_python_redis():
     import redis
-    from redis.connection import HiredisParser, PythonParser
     with Cluster() as c:
         for n in c.nodes:
-            for parser in (PythonParser, HiredisParser):
-                pool = redis.ConnectionPool(port=n.port, socket_timeout=10, parser_class=parser)
-                python_redis(n.port, connection_pool=pool)
+            for variant in python_redis_variants():
+                python_redis(n.port, connection_pool=redis.ConnectionPool(port=n.port, socket_timeout=10, **variant))
     return "redis-py %s" % redis.__version__
 
 

@@ -7,8 +7,8 @@ import subprocess
 from cluster import Cluster, expect, wait_for
 from wire import Lost, ReplyError
 
-EXIT_DATA_DIR = 2
-SIZE_MIB = 24
+EXIT_DATA_DIR, EXIT_DISK = 2, 4
+SIZE_MIB = 160
 SETTINGS = dict(segment_bytes="1m", checkpoint_bytes="1m", log_keep_entries=100, log_keep_bytes="1m", flush_interval_ms=20)
 
 
@@ -39,14 +39,16 @@ def fill(node):
     """Leave no space on the node's disk; the path of the file that takes it."""
     path = os.path.join(node.dir, "filler")
     with open(path, "wb", buffering=0) as f:
-        try:
-            while True:
-                f.write(b"x" * 4096)
-        except OSError:
-            return path
+        for piece in (1 << 20, 4096):
+            try:
+                while True:
+                    f.write(b"x" * piece)
+            except OSError:
+                pass
+    return path
 
 
-def write_until_refused(node, codes, most=200000):
+def write_until_refused(node, codes, most=400000):
     """Write new keys until one is refused; the refusal."""
     value = "v" * 1000
     with node.wire(20) as w:
@@ -58,22 +60,57 @@ def write_until_refused(node, codes, most=200000):
     expect(False, "no write was refused, though the disk has no space")
 
 
+def come_back(c):
+    """Start again what has stopped for want of space; it must have said so."""
+    stopped = [n for n in c.nodes if not n.alive()]
+    for n in stopped:
+        code = n.wait_exit()
+        expect(code == EXIT_DISK, "%s ended with %s on a full disk: %s", n, code, n.log_text()[-300:])
+        n.start()
+    c.wait_ready(30)
+    return stopped
+
+
 def test_full_disk_of_leader():
+    """Filled by someone else, from one moment to the next."""
     try:
         with SmallDisks(**SETTINGS) as c:
             leader = c.wait_leader()
             leader.call("SET", "k", "v")
             path = fill(leader)
-            said = write_until_refused(leader, {"MISCONF", "UNKNOWN", "CLUSTERDOWN"})
+            try:
+                said = write_until_refused(leader, {"MISCONF", "UNKNOWN", "CLUSTERDOWN"})
+            except Lost:
+                said = "the leader stopped"
             serving = c.wait_leader()
             expect(serving.call("GET", "k") == b"v", "reads stopped with the writes")
             os.remove(path)
+            come_back(c)
+            wait_for(lambda: c.wait_leader().call("SET", "k", "w") == "OK", 20, "writes when there is space again")
+            c.wait_same_state()
+    except PermissionError:
+        return "skipped: this user may not mount a small file system"
+    return str(said)
+
+
+def test_disks_that_fill_up():
+    """Filled by what is written, all at the same pace: writes are refused while every node still serves reads, and
+    deleting helps."""
+    try:
+        with SmallDisks(**SETTINGS) as c:
+            leader = c.wait_leader()
+            try:
+                said = write_until_refused(leader, {"MISCONF"})
+            except Lost:
+                said = None
             for n in c.nodes:
-                if not n.alive():
-                    n.process.wait()
-                    n.process = None
-                    n.start()
-            c.wait_ready(30)
+                expect(n.alive(), "%s stopped instead of refusing writes: %s", n, n.log_text().splitlines()[-1])
+                expect(n.call("GET", "fill:0") == b"v" * 1000, "reads stopped with the writes")
+            with c.wait_leader().wire(20) as w:
+                for start in range(0, 200000, 1000):
+                    gone = w.call("DEL", *["fill:%d" % i for i in range(start, start + 1000)])
+                    if gone == 0:
+                        break
             wait_for(lambda: c.wait_leader().call("SET", "k", "w") == "OK", 20, "writes when there is space again")
             c.wait_same_state()
     except PermissionError:
@@ -93,13 +130,8 @@ def test_full_disk_of_follower():
                     replies = w.pipeline([("SET", "fill:%d" % (i % 1000), "v" * 1000) for i in range(start, start + 100)])
                     bad = [r for r in replies if r != "OK"]
                     expect(not bad, "a write was refused because a follower's disk is full: %s", bad[:1])
-            died = not follower.alive()
             os.remove(path)
-            if died:
-                expect(follower.process.wait() == 4, "a node whose disk is full ended with %s", follower.process.returncode)
-                follower.process = None
-                follower.start()
-            c.wait_ready(30)
+            died = come_back(c)
             c.wait_same_state()
     except PermissionError:
         return "skipped: this user may not mount a small file system"
