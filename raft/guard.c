@@ -139,6 +139,12 @@ bool guard_stale_persist(const struct raft *r, uint64_t index)
     return index <= r->last_stored || index > raft_last_index((struct raft *)r) || r->snapshot.installing;
 }
 
+uint64_t guard_timeout(const struct raft *r, uint64_t now_ms)
+{
+    uint64_t at = raft_timeout(r);
+    return at > now_ms ? at : now_ms + GUARD_RETRY_MS;
+}
+
 size_t guard_behind_snapshot(const struct raft *r, struct raft_append_entries *a)
 {
     uint64_t covered = r->trail.snapshot.index;
@@ -151,10 +157,4 @@ size_t guard_behind_snapshot(const struct raft *r, struct raft_append_entries *a
     a->prev_log_term = r->trail.snapshot.term;
     a->n_entries -= (unsigned)gone;
     return (size_t)gone;
-}
-
-uint64_t guard_timeout(const struct raft *r, uint64_t now_ms)
-{
-    uint64_t at = raft_timeout(r);
-    return at > now_ms ? at : now_ms + GUARD_RETRY_MS;
 }

@@ -45,12 +45,12 @@ void guard_voter_end(struct raft_server *self, int role);
  * is being installed. True: drop it. */
 bool guard_stale_persist(const struct raft *r, uint64_t index);
 
+/* G10. raft_timeout() can stay in the past for good; a timer armed at it would spin. Returns when to arm. */
+uint64_t guard_timeout(const struct raft *r, uint64_t now_ms);
+
 /* G11. Entries that begin before our snapshot, at an index whose term the core has forgotten, are refused by it; the
  * leader, which counts us at least that far, takes the refusal for an old one and never sends again. It comes to that
  * when our state was ahead of our log, which then began anew behind it, or when we cut our log before the leader heard
  * how far we are. What a snapshot covers is committed, hence the same at any leader: makes the message begin there.
  * Returns how many of its entries go; the caller drops those. */
 size_t guard_behind_snapshot(const struct raft *r, struct raft_append_entries *a);
-
-/* G10. raft_timeout() can stay in the past for good; a timer armed at it would spin. Returns when to arm. */
-uint64_t guard_timeout(const struct raft *r, uint64_t now_ms);

@@ -45,7 +45,7 @@ struct core {
 struct bench {
     struct core cores[CORES + 1];
     raft_time now;
-    bool second_leader, split, prevote, stray, lost, stranger, voter;
+    bool second_leader, split, prevote, stray, lost, stranger, voter, behind;
     unsigned dropped; /* By a guard. */
 };
 
@@ -206,6 +206,8 @@ static int deliver(struct core *from, struct raft_message m)
         return 0;
     m.server_id = from->raft.id;
     m.server_address = from->address;
+    if (b.behind && m.type == RAFT_APPEND_ENTRIES)
+        guard_behind_snapshot(&to->raft, &m.append_entries);
     if (m.type == RAFT_APPEND_ENTRIES && m.append_entries.n_entries > 0)
         return feed_append(to, from, m);
     return feed(to, &m);
@@ -1097,6 +1099,99 @@ static void g10_with_it_is_not(void **state)
     assert_int_equal(guard_timeout(&core(2)->raft, b.now), raft_timeout(&core(2)->raft)); /* Ahead: untouched. */
 }
 
+/* ---- G11: entries that begin before a snapshot ---- */
+
+#define G11_SNAPSHOT 8
+
+/* As after a restart with a state that was ahead of the log: the log begins anew behind it. */
+static void restart_behind_state(raft_id id, raft_index index)
+{
+    struct raft_snapshot_metadata metadata = {
+        .index = index, .term = core(1)->log[index].term, .configuration_index = 1};
+    raft_term term = raft_current_term(&core(id)->raft);
+    struct core *c = core(id);
+    core_wipe(id);
+    members(&metadata.configuration, three_voters, 3);
+    snprintf(c->address, sizeof c->address, "n%u", (unsigned)id);
+    assert_int_equal(raft_init(&c->raft, NULL, NULL, id, c->address), 0);
+    c->raft.tracer = NULL;
+    struct raft_event e = {.type = RAFT_START};
+    e.start.term = term;
+    e.start.metadata = &metadata;
+    e.start.start_index = index + 1;
+    c->runs = true;
+    c->last = c->applied = index;
+    assert_int_equal(core_step(c, &e), 0);
+}
+
+/* Follower 3 applies what the others' disks have, while its own does not answer; so the leader counts it at 1. */
+static void state_ahead_of_log(void)
+{
+    boot(three_voters, 3);
+    elect(1);
+    heartbeats(1, 2);
+    core(3)->asleep = true;
+    while (core(1)->last < G11_SNAPSHOT)
+        assert_int_equal(command(1), 0);
+    settle();
+    heartbeats(1, 2);
+    raft_index match = 0;
+    assert_int_equal(raft_match_index(&core(1)->raft, 3, &match), 0);
+    assert_true(match < G11_SNAPSHOT);
+    assert_int_equal(raft_commit_index(&core(3)->raft), G11_SNAPSHOT);
+    core(3)->cut = true; /* While it is away the leader goes back to what it is sure of. */
+    heartbeats(1, 3);
+    restart_behind_state(3, G11_SNAPSHOT);
+    for (int k = 0; k < 3; k++) {
+        assert_int_equal(command(1), 0);
+        settle();
+        heartbeats(1, 5);
+    }
+}
+
+static void g11_without_replication_stalls(void **state)
+{
+    (void)state;
+    state_ahead_of_log();
+    assert_int_equal(raft_last_index(&core(3)->raft), G11_SNAPSHOT);
+}
+
+static void g11_with_it_goes_on(void **state)
+{
+    (void)state;
+    b.behind = b.lost = true;
+    state_ahead_of_log();
+    raft_index match = 0;
+    assert_int_equal(raft_last_index(&core(3)->raft), core(1)->last);
+    assert_int_equal(raft_match_index(&core(1)->raft, 3, &match), 0);
+    assert_int_equal(match, core(1)->last);
+    assert_int_equal(b.dropped, 0);
+}
+
+static void g11_begins_at_the_snapshot(void **state)
+{
+    (void)state;
+    boot(three_voters, 3);
+    elect(1);
+    while (core(1)->last < G11_SNAPSHOT)
+        assert_int_equal(command(1), 0);
+    struct raft_append_entries a = {.prev_log_index = 3, .prev_log_term = 2, .n_entries = 7};
+    assert_int_equal(guard_behind_snapshot(&core(3)->raft, &a), 0); /* It has no snapshot. */
+    restart_behind_state(3, G11_SNAPSHOT);
+    assert_int_equal(guard_behind_snapshot(&core(3)->raft, &a), 5);
+    assert_int_equal(a.prev_log_index, G11_SNAPSHOT);
+    assert_int_equal(a.prev_log_term, 2);
+    assert_int_equal(a.n_entries, 2);
+    a = (struct raft_append_entries){.prev_log_index = 0, .n_entries = 3};
+    assert_int_equal(guard_behind_snapshot(&core(3)->raft, &a), 3);
+    assert_int_equal(a.prev_log_index, G11_SNAPSHOT);
+    assert_int_equal(a.n_entries, 0);
+    assert_int_equal(guard_behind_snapshot(&core(3)->raft, &a), 0);
+    a = (struct raft_append_entries){.prev_log_index = 9, .prev_log_term = 2, .n_entries = 1};
+    assert_int_equal(guard_behind_snapshot(&core(3)->raft, &a), 0);
+    assert_int_equal(a.prev_log_index, 9);
+}
+
 /* ---- The own-term rule (replica.c: begin_to_lead) ---- */
 
 /* Two changes of membership, each by a leader that has not committed anything of its own term. True when both
@@ -1244,6 +1339,9 @@ int main(void)
         GUARD_TEST(g9_with_an_install_is_left_alone),
         GUARD_TEST(g10_without_the_timer_is_always_due),
         GUARD_TEST(g10_with_it_is_not),
+        GUARD_TEST(g11_without_replication_stalls),
+        GUARD_TEST(g11_with_it_goes_on),
+        GUARD_TEST(g11_begins_at_the_snapshot),
         GUARD_TEST(own_term_without_two_leaders_commit),
         GUARD_TEST(own_term_with_only_one_does),
         GUARD_TEST(short_log_without_the_core_forgets_what_is_committed),

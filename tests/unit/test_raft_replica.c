@@ -255,6 +255,42 @@ static void transfer_needs_somebody(void **state)
     assert_true(replica_ready(fakecluster_replica(c, 1)));
 }
 
+/* Elections come to nothing, but each makes the term grow. */
+static bool no_votes_tap(void *ctx, uint64_t from, uint64_t to, uint8_t kind, const uint8_t *bytes, size_t len)
+{
+    struct raft_message m;
+    uint64_t round;
+    (void)ctx, (void)from, (void)to;
+    return kind != FRAME_VOTE || frame_small_decode(kind, bytes, len, &m, &round) != 0 || m.request_vote.pre_vote;
+}
+
+/* One of the two has the longer log, the other the higher term: the one must learn the term from a refused pre-vote. */
+static void longer_log_against_higher_term(uint64_t with_seed)
+{
+    uint64_t longer = begin_three(with_seed), higher = other_than(longer, 0), gone = other_than(longer, higher);
+    agree(AGREED_MS);
+    fakecluster_isolate(c, longer, true);
+    check(fakecluster_propose(c, longer, ENTRY_BYTES) == 0);
+    fakecluster_set_tap(c, no_votes_tap, NULL);
+    fakecluster_run(c, 10000);
+    fakecluster_set_tap(c, NULL, NULL);
+    check(status(higher).term >= status(longer).term + 2 && status(higher).last < status(longer).last);
+    fakecluster_crash(c, gone);
+    fakecluster_kill(c, higher); /* A candidate goes on without asking first; one that has just started asks. */
+    fakecluster_heal(c);
+    check(fakecluster_start(c, higher, NULL) == 0);
+    check(fakecluster_until(c, fakecluster_has_leader, NULL, ELECTED_MS));
+    check(fakecluster_leader(c) == longer);
+    fakecluster_start_all(c);
+    agree(AGREED_MS);
+}
+
+static void two_of_three_always_elect(void **state)
+{
+    (void)state;
+    for_seeds(5, longer_log_against_higher_term);
+}
+
 /* ---- Power loss ---- */
 
 static void all_lose_power(uint64_t with_seed)
@@ -638,6 +674,45 @@ static void answers_to_earlier_rounds_do_not_count(void **state)
     check(true);
 }
 
+struct count {
+    uint8_t kind;
+    unsigned n;
+};
+
+static bool count_tap(void *ctx, uint64_t from, uint64_t to, uint8_t kind, const uint8_t *bytes, size_t len)
+{
+    struct count *k = ctx;
+    (void)from, (void)to, (void)bytes, (void)len;
+    k->n += kind == k->kind;
+    return true;
+}
+
+/* Whoever asks: the answer would be a vote for a leader that may have been replaced. */
+static unsigned answers_to_probe(uint64_t voter, uint64_t from, uint64_t term)
+{
+    struct count acks = {.kind = FRAME_PROBE_ACK};
+    struct frame_probe p = {.term = term, .round = 1000000};
+    uint8_t buf[FRAME_PROBE_BYTES];
+    size_t len = frame_probe_encode(&p, buf);
+    fakecluster_set_tap(c, count_tap, &acks);
+    replica_receive(fakecluster_replica(c, voter), from, FRAME_PROBE, buf, len);
+    fakecluster_run(c, 10);
+    fakecluster_set_tap(c, NULL, NULL);
+    return acks.n;
+}
+
+static void probes_of_another_term_are_not_answered(void **state)
+{
+    (void)state;
+    uint64_t leader = begin_three(1), voter = other_than(leader, 0), term = status(leader).term;
+    agree(AGREED_MS);
+    assert_int_equal(answers_to_probe(voter, leader, term), 1);
+    assert_int_equal(answers_to_probe(voter, leader, term - 1), 0);
+    assert_int_equal(answers_to_probe(voter, leader, term + 1), 0);
+    assert_int_equal(answers_to_probe(leader, voter, term), 0);
+    check(true);
+}
+
 /* ---- Bad frames ---- */
 
 #define FRAMES_KEPT 40
@@ -754,6 +829,7 @@ static void flipped_bits_crash_nobody(void **state)
 /* ---- Everything at once ---- */
 
 #define STORM_ACTIONS 120
+#define STORM_ELECTED_MS 10000 /* Logs and terms differ by then: some rounds may be needed. */
 
 static void storm_weather(void)
 {
@@ -843,6 +919,9 @@ static void storm(uint64_t with_seed)
         check(true);
     }
     fakecluster_calm(c);
+    fakecluster_kill(c, 1 + fakecluster_random(c, n)); /* The others are enough. */
+    check(fakecluster_until(c, fakecluster_has_leader, NULL, STORM_ELECTED_MS));
+    fakecluster_start_all(c);
     agree(INSTALLED_MS);
     uint64_t acked = counts()->acked;
     propose(20, ENTRY_BYTES);
@@ -870,6 +949,7 @@ int main(int argc, char **argv)
         REPLICA_TEST(leader_crash_loses_nothing),
         REPLICA_TEST(killed_leader_is_replaced_at_once),
         REPLICA_TEST(proposals_wait_for_the_own_term),
+        REPLICA_TEST(two_of_three_always_elect),
         REPLICA_TEST(leadership_is_transferred),
         REPLICA_TEST(transfer_ends_when_its_target_is_gone),
         REPLICA_TEST(transfer_needs_somebody),
@@ -888,6 +968,7 @@ int main(int argc, char **argv)
         REPLICA_TEST(reads_survive_lost_probes),
         REPLICA_TEST(minority_confirms_no_read),
         REPLICA_TEST(answers_to_earlier_rounds_do_not_count),
+        REPLICA_TEST(probes_of_another_term_are_not_answered),
         REPLICA_TEST(cut_frames_change_nothing),
         REPLICA_TEST(flipped_bits_crash_nobody),
         REPLICA_TEST(storms_break_no_promise),
