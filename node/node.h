@@ -23,11 +23,11 @@ uint64_t node_now_ms(const struct node *n);
 #define NODE_MEMBERS_MAX 16
 struct node_member {
     uint64_t id;
-    char peer_address[256]; /* host:port of the peer listener */
+    char peer_address[256];   /* host:port of the peer listener */
     char client_address[256]; /* host:port told at the handshake, or "" when never heard */
-    bool voter, linked;      /* linked: both directions are up (self: true) */
-    uint64_t match_index;    /* leader only, else 0 */
-    uint64_t last_heard_ms;  /* since anything came from it; UINT64_MAX never; self: 0 */
+    bool voter, linked;       /* linked: both directions are up (self: true) */
+    uint64_t match_index;     /* leader only, else 0 */
+    uint64_t last_heard_ms;   /* since anything came from it; UINT64_MAX never; self: 0 */
 };
 
 struct node_status {
@@ -38,7 +38,8 @@ struct node_status {
     uint64_t revision, clock_ms, state_hash, keys, keys_with_ttl, expired_total;
     uint64_t cache_bytes, dirty_bytes, file_bytes, log_bytes, checkpoint_index;
     uint64_t syncs, sync_us_median;
-    uint64_t batches_proposed, batches_forwarded, batches_resent, batches_duplicate, reads_rounds, snapshots_sent, snapshots_installed, elections;
+    uint64_t batches_proposed, batches_forwarded, batches_resent, batches_duplicate, reads_rounds, snapshots_sent,
+        snapshots_installed, elections;
     uint64_t writes_waiting, reads_waiting; /* requests queued or in flight */
     char cluster_id[33];                    /* hex */
     bool has_disk_reserve;

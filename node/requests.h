@@ -28,7 +28,7 @@ enum requests_err {
     REQUESTS_EOVERLOADED = -1, /* The queue's bound is reached: -OVERLOADED, nothing queued. */
     REQUESTS_ENOSPC = -2,      /* Disk reserve used up: -MISCONF no space; reads and deletes still go. */
     REQUESTS_ENOMEM = -3,
-    REQUESTS_ESTOPPING = -4,   /* This node is shutting down. */
+    REQUESTS_ESTOPPING = -4, /* This node is shutting down. */
 };
 
 /* The buffer into which the next write (or read) is to be encoded, with one command_add() and nothing else.

@@ -15,7 +15,7 @@ enum io_err {
     IO_ENOMEM = -1,
     IO_ENOENT = -2,
     IO_ENOSPC = -3,
-    IO_EIO = -4,    /* Anything else; io->error has errno's words. */
+    IO_EIO = -4, /* Anything else; io->error has errno's words. */
     IO_EEXIST = -5,
 };
 
@@ -38,9 +38,9 @@ struct io_ops {
     void (*close)(struct io_file *f);
     long (*pread)(struct io_file *f, void *buf, size_t len, uint64_t offset);
     int (*pwritev)(struct io_file *f, const struct iovec *iov, int n, uint64_t offset); /* all or an error */
-    int (*sync)(struct io_file *f);                             /* fdatasync */
+    int (*sync)(struct io_file *f);                                                     /* fdatasync */
     int (*size)(struct io_file *f, uint64_t *ret);
-    int (*allocate)(struct io_file *f, uint64_t len);           /* reserve blocks and set the size */
+    int (*allocate)(struct io_file *f, uint64_t len);               /* reserve blocks and set the size */
     int (*rename)(struct io *io, const char *from, const char *to); /* durable only after sync_dir */
     int (*unlink)(struct io *io, const char *name);
     int (*list)(struct io *io, void (*each)(void *ctx, const char *name), void *ctx);
@@ -48,8 +48,8 @@ struct io_ops {
 
     void (*submit)(struct io *io, enum io_lane lane, struct io_job *job);
 
-    uint64_t (*now_ms)(struct io *io);  /* monotonic */
-    uint64_t (*now_us)(struct io *io);  /* the same clock, finer; also on a worker */
+    uint64_t (*now_ms)(struct io *io); /* monotonic */
+    uint64_t (*now_us)(struct io *io); /* the same clock, finer; also on a worker */
     uint64_t (*random)(struct io *io);
     /* Call replica_timer() at or soon after at_ms; replaces the earlier request. */
     void (*timer)(struct io *io, uint64_t at_ms);

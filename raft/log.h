@@ -16,7 +16,7 @@ enum log_err {
     LOG_EVERSION = -4,
     LOG_EFOREIGN = -5, /* another cluster's or another node's directory */
     LOG_ENOSPC = -6,
-    LOG_ENOENT = -7,   /* the entry is not (or no longer) in the log */
+    LOG_ENOENT = -7, /* the entry is not (or no longer) in the log */
 };
 
 enum log_type { LOG_COMMAND = 1, LOG_BARRIER = 2, LOG_CHANGE = 3 }; /* as in libraft's raft_entry_type */
@@ -24,8 +24,8 @@ enum log_type { LOG_COMMAND = 1, LOG_BARRIER = 2, LOG_CHANGE = 3 }; /* as in lib
 struct log_entry {
     uint64_t term;
     uint8_t type;
-    struct blob *blob;   /* May be shared by several entries. */
-    size_t offset, len;  /* The payload inside the blob. */
+    struct blob *blob;  /* May be shared by several entries. */
+    size_t offset, len; /* The payload inside the blob. */
 };
 
 #define LOG_CLUSTER_ID_BYTES 16
@@ -34,9 +34,9 @@ struct log_entry {
 struct log_options {
     uint8_t cluster_id[LOG_CLUSTER_ID_BYTES];
     uint64_t node_id;
-    uint64_t segment_bytes;  /* e.g. 64 MiB; a larger entry gets a larger segment */
-    size_t memory_bytes;     /* entries kept in memory beyond those not yet durable or applied */
-    unsigned spares;         /* prepared segments kept ready: the disk reserve (2) */
+    uint64_t segment_bytes; /* e.g. 64 MiB; a larger entry gets a larger segment */
+    size_t memory_bytes;    /* entries kept in memory beyond those not yet durable or applied */
+    unsigned spares;        /* prepared segments kept ready: the disk reserve (2) */
     /* Everything up to `index` is on disk and was written with `term`. Called once per group, on the loop thread. */
     void (*on_durable)(void *ctx, uint64_t index, uint64_t term);
     /* Nothing will be written any more: the node must stop. */
@@ -47,17 +47,20 @@ struct log_options {
 /* Open or create the log in io's directory: read meta, scan the segments, cut a torn tail, bump the start number.
  * Errors come with a sentence in error. Blocking; before the loop runs. */
 int log_open(struct io *io, const struct log_options *options, char error[256], struct log **ret);
-/* Close. Does not write what is still queued. Memory is freed at once if nothing is under way, else when io calls done()
- * of the last job, which it may do without having called run(); no callback is made from now on. NULL is fine. */
+/* Close. Does not write what is still queued. Memory is freed at once if nothing is under way, else when io calls
+ * done() of the last job, which it may do without having called run(); no callback is made from now on. NULL is fine.
+ */
 void log_close(struct log *l);
 
 /* Had nothing been stored before log_open()? Then term, vote, first and last are 0, 0, 1, 0. */
 bool log_is_new(const struct log *l);
-/* Start number of this process: 1 for the first log_open() of a directory, one more for each; durable before open returns. */
+/* Start number of this process: 1 for the first log_open() of a directory, one more for each; durable before open
+ * returns. */
 uint64_t log_start(const struct log *l);
 uint64_t log_term(const struct log *l);
 uint64_t log_vote(const struct log *l);
-/* Make term and vote durable before returning (two slots, CRC, fdatasync; blocking, loop thread). On error the node must stop. */
+/* Make term and vote durable before returning (two slots, CRC, fdatasync; blocking, loop thread). On error the node
+ * must stop. */
 int log_set_vote(struct log *l, uint64_t term, uint64_t vote);
 
 uint64_t log_first(const struct log *l);   /* First index held (memory or disk); last + 1 when empty. */

@@ -50,8 +50,8 @@ struct offer {
     uint64_t to;
     struct frame_install head;
     uint8_t conf[FRAME_CONF_BYTES_MAX];
-    uint64_t acked;        /* Bytes the follower has written. */
-    uint64_t heard_ms;     /* When it last said so. */
+    uint64_t acked;    /* Bytes the follower has written. */
+    uint64_t heard_ms; /* When it last said so. */
     bool reading, stop;
     struct io_file *file;
     struct io_job job;

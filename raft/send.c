@@ -4,8 +4,9 @@
 #include <assert.h>
 #include <string.h>
 
-#define SEND_FRAME_BYTES (1u << 20) /* A message larger than this is split, so that no frame blocks a link for long.   \
-                                     */
+#define SEND_FRAME_BYTES                                                                                               \
+    (1u << 20) /* A message larger than this is split, so that no frame blocks a link for long.                        \
+                */
 
 struct append {
     const struct raft_append_entries *m;
