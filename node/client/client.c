@@ -105,6 +105,15 @@ const char *client_node_name(const struct client *c, int node)
     return c->seat.nodes[node].name;
 }
 
+int client_add_node(struct client *c, const char *address)
+{
+    struct address parsed;
+    if (c->seat.n_nodes == CLIENT_NODES_MAX || !address_parse(address, strlen(address), &parsed))
+        return CLIENT_EINVAL;
+    c->seat.nodes[c->seat.n_nodes++] = parsed;
+    return 0;
+}
+
 /* ---- One attempt ---- */
 
 enum attempt {

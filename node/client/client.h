@@ -54,5 +54,8 @@ int client_call_node(struct client *c, int node, int argc, const char *const *ar
                      struct resp_value **ret);
 int client_node_count(const struct client *c);
 const char *client_node_name(const struct client *c, int node);
+/* One more node, "host:port", at the end of the list; its place is the count before. CLIENT_EINVAL: that is no address,
+ * or the list is full. */
+int client_add_node(struct client *c, const char *address);
 /* A fork()ed child must not share its parent's sockets: every call checks whether the process changed since
  * client_open(), and if so lets go of the inherited connection, saying nothing on it, and makes its own. */

@@ -73,6 +73,9 @@ static void write_summary(const struct report *r, char *ret, size_t size)
     if (leader != NULL)
         snprintf(ret, size, "%d of %d nodes up, leader %s, term %" PRId64, r->n_up, r->n_nodes, leader->name,
                  leader->term);
+    else if (r->followed_id != 0)
+        snprintf(ret, size, "%d of %d nodes up, leader n%" PRId64 ", term %" PRId64, r->n_up, r->n_nodes,
+                 r->followed_id, r->followed_term);
     else
         snprintf(ret, size, "%d of %d nodes up, no leader", r->n_up, r->n_nodes);
 }
@@ -140,8 +143,9 @@ static enum ctl_exit print_json(const struct report *r)
     json_t *json = json_pack(
         "{s:s, s:b, s:i, s:i, s:i, s:i, s:I, s:s, s:I, s:o, s:o}", "summary", summary, "serves", (int)r->serves,
         "nodes_up", r->n_up, "nodes_listed", r->n_nodes, "voters", r->n_voters, "voters_reachable", r->n_reachable,
-        "leader_id", (json_int_t)(leader ? leader->id : 0), "leader_address", leader ? leader->address : "", "term",
-        (json_int_t)(leader ? leader->term : 0), "problems", json_problems(r), "nodes", json_nodes(r));
+        "leader_id", (json_int_t)(leader ? leader->id : r->followed_id), "leader_address",
+        leader ? leader->address : "", "term", (json_int_t)(leader ? leader->term : r->followed_term), "problems",
+        json_problems(r), "nodes", json_nodes(r));
     int rc = json == NULL ? -1 : json_dumpf(json, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(json);

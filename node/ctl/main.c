@@ -17,7 +17,8 @@ static const struct command {
     enum ctl_exit (*run)(struct ctl *ctl);
 } commands[] = {
     {"status", "", "What every node says of itself, and what is wrong",
-     "The first line sums up; then what is wrong, in words; then a line for each node.\n"
+     "The first line sums up; then what is wrong, in words; then a line for each node: those of --nodes and those\n"
+     "that the cluster has besides.\n"
      "Exit status 0 while the cluster serves, 3 when it does not.",
      OPTION_OUTPUT, 0, 0, QUICK_TIMEOUT_MS, false, cmd_status},
     {"ping", "", "Whether every node answers, and how fast", "Exit status 3 when one does not.", 0, 0, 0,
@@ -29,7 +30,7 @@ static const struct command {
      "VALUE - is read from standard input, every byte of it. Without --ttl the key stays; a TTL it had is dropped.\n"
      "Exit status 1 when --nx or --xx forbids it.",
      OPTION_TTL | OPTION_NX | OPTION_XX, 2, 2, 0, false, cmd_set},
-    {"incr", "KEY [BY]", "Add BY (1) to the number under KEY and print it",
+    {"incr", "KEY [BY]", "Add the integer BY (1) to the one under KEY and print it",
      "A missing key counts as 0. When the outcome is unknown (exit status 4) it may have been added once, never twice.",
      0, 1, 2, 0, false, cmd_incr},
     {"del", "KEY...", "Delete keys and print how many there were", "Exit status 1 when there was none of them.", 0, 1,
@@ -159,7 +160,8 @@ static bool check_usage(const struct command *command, const struct options *o)
         return false;
     }
     if (n < command->args_min || n > command->args_max) {
-        fprintf(stderr, "Usage: holdfast %s %s\n", command->name, command->usage);
+        fprintf(stderr, "Usage: holdfast %s%s%s\n", command->name, command->usage[0] != '\0' ? " " : "",
+                command->usage);
         return false;
     }
     return true;

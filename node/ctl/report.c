@@ -45,6 +45,7 @@ static void read_node(struct report_node *node, const char *info)
     node->commit_index = number(info, "commit_index");
     node->applied_index = number(info, "applied_index");
     node->uptime_s = number(info, "uptime_in_seconds");
+    node->process_id = number(info, "process_id");
     node->ready = number(info, "ready") != 0;
     node->short_of_disk = number(info, "disk_reserve") == 0;
     snprintf(node->name, sizeof node->name, "n%" PRId64, node->id);
@@ -135,6 +136,50 @@ static int ask_node(struct client *client, int i, struct report *r)
     return 0;
 }
 
+/* An address that every host takes for its own: nobody can be sent there. */
+static bool is_wildcard(const char *address)
+{
+    static const char *const hosts[] = {"0.0.0.0:", "[::]:", ":::", ":"};
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        size_t len = strlen(hosts[i]);
+        if (strncmp(address, hosts[i], len) == 0 && strchr(address + len, ':') == NULL)
+            return true;
+    }
+    return false;
+}
+
+static bool was_asked(const struct report *r, const struct report_member *member)
+{
+    for (int i = 0; i < r->n_nodes; i++) {
+        const struct report_node *node = &r->nodes[i];
+        if ((node->up && node->id == member->id) || strcmp(node->address, member->client_address) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const struct report_member *unasked_member(const struct report *r)
+{
+    for (int m = 0; m < r->n_members; m++) {
+        const struct report_member *member = &r->members[m];
+        if (member->client_address[0] != '\0' && !is_wildcard(member->client_address) && !was_asked(r, member))
+            return member;
+    }
+    return NULL;
+}
+
+/* Members that are not in our list. The leader may be one: only its answer says which voters it reaches. */
+static int ask_the_others(struct client *client, struct report *r)
+{
+    const struct report_member *member;
+    while ((member = unasked_member(r)) != NULL && client_add_node(client, member->client_address) == 0) {
+        int rc = ask_node(client, r->n_nodes++, r);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
 /* ---- Judging ---- */
 
 static void name_the_silent(struct report *r)
@@ -170,6 +215,18 @@ static void find_leader(struct report *r)
     }
 }
 
+/* A leader that answers others but not us. Who has the newest term knows best. */
+static void find_followed(struct report *r)
+{
+    for (int i = 0; r->leader < 0 && i < r->n_nodes; i++) {
+        const struct report_node *node = &r->nodes[i];
+        if (!node->up || node->leader_id == 0 || node->term < r->followed_term)
+            continue;
+        r->followed_id = node->leader_id;
+        r->followed_term = node->term;
+    }
+}
+
 static void count_voters(struct report *r)
 {
     int n_linked = 0;
@@ -186,8 +243,11 @@ static void judge_quorum(struct report *r)
 {
     int spare = r->n_reachable - (r->n_voters / 2 + 1);
     bool ready = r->leader >= 0 && r->nodes[r->leader].ready;
-    r->serves = ready && spare >= 0;
-    if (spare < 0)
+    r->serves = r->followed_id != 0 || (ready && spare >= 0);
+    if (r->followed_id != 0)
+        problem(r, "n%" PRId64 ", the leader, cannot be asked from here: which voters it reaches is not known",
+                r->followed_id);
+    else if (spare < 0)
         problem(r, "only %d of %d voters can be reached: no majority, nothing can be read or written", r->n_reachable,
                 r->n_voters);
     else if (r->leader < 0)
@@ -207,7 +267,7 @@ static const struct report_node *node_by_id(const struct report *r, int64_t id)
     return NULL;
 }
 
-/* Voters the leader misses that the other findings do not explain: up but cut off from it, or not in our list. */
+/* Voters the leader misses that the other findings do not explain: up but cut off from it, or never asked by us. */
 static void judge_links(struct report *r)
 {
     for (int m = 0; r->leader >= 0 && m < r->n_members; m++) {
@@ -216,10 +276,19 @@ static void judge_links(struct report *r)
         if (!member->voter || member->linked)
             continue;
         if (node == NULL)
-            problem(r, "n%" PRId64 " (%s), not in the list of nodes, cannot be reached by the leader", member->id,
-                    member->client_address);
+            problem(r, "n%" PRId64 " cannot be reached by the leader, nor asked: its address for clients is not known",
+                    member->id);
         else if (node->up)
             problem(r, "%s, the leader, has no link to %s", r->nodes[r->leader].name, node->name);
+    }
+}
+
+static void judge_addresses(struct report *r)
+{
+    for (int m = 0; m < r->n_members; m++) {
+        if (is_wildcard(r->members[m].client_address))
+            problem(r, "n%" PRId64 " tells clients the address %s, which leads nowhere: set 'advertise' on it",
+                    r->members[m].id, r->members[m].client_address);
     }
 }
 
@@ -237,6 +306,8 @@ static void judge_pair(struct report *r, const struct report_node *a, const stru
 {
     if (strcmp(a->cluster_id, b->cluster_id) != 0)
         problem(r, "%s (%s) and %s (%s) belong to different clusters", a->name, a->address, b->name, b->address);
+    else if (a->id == b->id && a->process_id != b->process_id)
+        problem(r, "%s and %s both run as node %" PRId64 ": stop the wrong one at once", a->address, b->address, a->id);
     else if (a->applied_index == b->applied_index && strcmp(a->state_hash, b->state_hash) != 0)
         problem(r, "the states of %s and %s differ at index %" PRId64, a->name, b->name, a->applied_index);
 }
@@ -266,11 +337,16 @@ int report_gather(struct client *client, struct report *ret)
         if (rc != 0)
             return rc;
     }
+    int rc = ask_the_others(client, ret);
+    if (rc != 0)
+        return rc;
     name_the_silent(ret);
     find_leader(ret);
+    find_followed(ret);
     count_voters(ret);
     judge_links(ret);
     judge_quorum(ret);
+    judge_addresses(ret);
     judge_nodes(ret);
     return 0;
 }

@@ -146,6 +146,9 @@ def test_holdfast_cli():
         line = [HOLDFAST, "--nodes", c.addresses()]
         text = run(line + ["status"])
         expect("leader" in text, "status: %s", text)
+        for n in c.nodes:  # Whichever node is named, the whole cluster is shown.
+            text = run([HOLDFAST, "--nodes", "127.0.0.1:%d" % n.port, "status"])
+            expect("3 of 3 nodes up, leader n" in text and "!" not in text, "status through one node: %s", text)
         for n in c.followers():
             n.kill()
         done = subprocess.run(line + ["status"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)

@@ -674,6 +674,22 @@ static void one_node_is_asked(void **state)
     assert_non_null(strstr(client_message(f->client), f->refuser));
 }
 
+static void added_node_is_asked(void **state)
+{
+    struct fixture *f = *state;
+    const char *const argv[] = {"ECHO", "hi"};
+    struct resp_value *v = NULL;
+    open_client(f, PATIENT_MS, f->refuser, NULL);
+    assert_int_equal(client_add_node(f->client, "a:"), CLIENT_EINVAL);
+    assert_int_equal(client_add_node(f->client, f->a.name), 0);
+    assert_int_equal(client_call_node(f->client, 1, 2, argv, NULL, &v), 0);
+    assert_string_equal(v->bytes, "hi");
+    resp_value_free(v);
+    for (int i = client_node_count(f->client); i < CLIENT_NODES_MAX; i++)
+        assert_int_equal(client_add_node(f->client, "a:1"), 0);
+    assert_int_equal(client_add_node(f->client, "a:1"), CLIENT_EINVAL);
+}
+
 /* ---- Processes ---- */
 
 static void child_makes_its_own_connection(void **state)
@@ -785,6 +801,7 @@ int main(void)
         T(large_value_both_ways),
         T(pipeline_keeps_its_order),
         T(one_node_is_asked),
+        T(added_node_is_asked),
         T(child_makes_its_own_connection),
         cmocka_unit_test(node_lists),
         cmocka_unit_test(info_fields),
