@@ -30,7 +30,7 @@
 local core = require "state.core"
 
 local error, getenv, ipairs, next, pairs = error, os.getenv, ipairs, next, pairs
-local setmetatable, tonumber, tostring, type = setmetatable, tonumber, tostring, type
+local select, setmetatable, tonumber, tostring, type = select, setmetatable, tonumber, tostring, type
 local concat, move, remove, sort, unpack = table.concat, table.move, table.remove, table.sort, table.unpack
 local format, gmatch, gsub, sub = string.format, string.gmatch, string.gsub, string.sub
 local floor, huge, math_type, mininteger = math.floor, math.huge, math.type, math.mininteger
@@ -448,15 +448,19 @@ local function bind_changes(state, conn)
 
   --- Store `new` only if the key holds `old`, type and value. `old` nil: only if the key is absent; `new` nil: delete
   --- it; both nil: is the key absent? Keeps the TTL unless one is given.
+  --- Both have to be written out, nil too: a forgotten third argument must not delete.
   ---@param key holdfast.Key
   ---@param old? holdfast.Value
-  ---@param new? holdfast.Value
-  ---@param options? { ttl: number? }
+  ---@param ... holdfast.Value|{ ttl: number? }|nil new, options
   ---@return boolean swapped
   ---@return string? message
   ---@return holdfast.Code? code
-  function s.compare_swap(key, old, new, options)
+  function s.compare_swap(key, old, ...)
     local full = check_key(conn, "compare_swap", key)
+    if select("#", ...) == 0 then
+      bad_argument(3, "compare_swap", "value expected, got no value: nil, written out, deletes", 2)
+    end
+    local new, options = ...
     local old_bytes, old_kind = encode_or_absent(old)
     if not old_bytes then
       bad_argument(2, "compare_swap", old_kind, 2)

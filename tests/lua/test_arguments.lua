@@ -35,6 +35,7 @@ local MISTAKES = {
   { "bad argument #2 to 'append' (string expected, got nil)", "append", "k" },
   { "bad argument #3 to 'append' (string expected, got table)", "append", "k", "x", {} },
   { "bad argument #2 to 'compare_swap' (a function cannot be stored)", "compare_swap", "k", print, 1 },
+  { "bad argument #3 to 'compare_swap' (value expected, got no value: nil, written out, deletes)", "compare_swap", "k", 1 },
   { "bad argument #3 to 'compare_swap' (a function inside the table)", "compare_swap", "k", 1, { print } },
   { "bad argument #4 to 'compare_swap' (options (table) expected, got number)", "compare_swap", "k", 1, 2, 5 },
   { "bad argument #4 to 'compare_swap' (unknown option 'if_absent')", "compare_swap", "k", 1, 2, { if_absent = true } },
