@@ -8,7 +8,8 @@
  *
  * Invariants: one flush at most is under way, and memory handed to flusher_discard() is freed only between flushes, as
  * it may hold rows of the one under way. Everything but `mutex` and what it guards belongs to the thread between start
- * and take. Failure: the transaction is rolled back and the flush says why; nothing is tried again. */
+ * and take. Without a thread a flush is done when flusher_start() returns.
+ * Failure: the transaction is rolled back and the flush says why; nothing is tried again. */
 #include "store/flush.h"
 #include <assert.h>
 #include <fcntl.h>
@@ -37,7 +38,7 @@ struct flusher {
     void (*notify)(void *ctx);
     void *ctx;
     pthread_t thread;
-    bool running; /* The thread exists. */
+    bool running; /* The thread exists. Set once, before the first flush. */
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -334,9 +335,11 @@ static bool start_thread(struct flusher *f)
 
 void flusher_start(struct flusher *f, struct flush *flush)
 {
+    if (!f->running)
+        run(f, flush);
     pthread_mutex_lock(&f->mutex);
     assert(f->state == FLUSHER_IDLE);
-    f->state = FLUSHER_UNDER_WAY;
+    f->state = f->running ? FLUSHER_UNDER_WAY : FLUSHER_FINISHED;
     f->flush = flush;
     pthread_cond_broadcast(&f->changed);
     pthread_mutex_unlock(&f->mutex);
@@ -359,6 +362,10 @@ struct flush *flusher_take(struct flusher *f, bool wait)
 
 void flusher_discard(struct flusher *f, struct trash trash)
 {
+    if (!f->running) {
+        trash_free(&trash);
+        return;
+    }
     pthread_mutex_lock(&f->mutex);
     trash_join(&f->trash, &trash);
     pthread_cond_broadcast(&f->changed);
@@ -390,7 +397,7 @@ static bool set_paths(struct flusher *f, const char *path)
     return true;
 }
 
-int flusher_open(const char *path, size_t checkpoint_bytes, void (*notify)(void *ctx), void *ctx,
+int flusher_open(const char *path, size_t checkpoint_bytes, bool threaded, void (*notify)(void *ctx), void *ctx,
                  char error[SCHEMA_ERROR_BYTES], struct flusher **ret)
 {
     struct flusher *f = calloc(1, sizeof *f);
@@ -402,7 +409,7 @@ int flusher_open(const char *path, size_t checkpoint_bytes, void (*notify)(void 
     f->notify = notify;
     f->ctx = ctx;
     int rc = set_paths(f, path) ? set_up(f, error) : schema_explain(NULL, STORE_ENOMEM, "starting the flusher", error);
-    if (rc == 0 && !start_thread(f))
+    if (rc == 0 && threaded && !start_thread(f))
         rc = schema_explain(NULL, STORE_ENOMEM, "starting the flusher's thread", error);
     if (rc != 0) {
         flusher_close(f);

@@ -36,8 +36,8 @@ struct flush {
 void flush_release(struct flush *f);
 
 /* path: the state file, which has its schema. notify is called on the flusher's thread after each flush; it may be
- * NULL. */
-int flusher_open(const char *path, size_t checkpoint_bytes, void (*notify)(void *ctx), void *ctx,
+ * NULL. Not threaded: flushes run inside flusher_start(), and nobody is notified. */
+int flusher_open(const char *path, size_t checkpoint_bytes, bool threaded, void (*notify)(void *ctx), void *ctx,
                  char error[SCHEMA_ERROR_BYTES], struct flusher **ret);
 /* Waits for the flush under way. Nothing is checkpointed. NULL is fine. */
 void flusher_close(struct flusher *f);

@@ -817,7 +817,8 @@ static int attach(struct store *s, char error[SCHEMA_ERROR_BYTES])
     if (rc == 0)
         rc = sync_dir(s, error);
     if (rc == 0)
-        rc = flusher_open(s->path, s->checkpoint_bytes, s->notify, s->notify_ctx, error, &s->flusher);
+        rc = flusher_open(s->path, s->checkpoint_bytes, s->flush_interval_ms > 0, s->notify, s->notify_ctx, error,
+                          &s->flusher);
     if (rc == 0)
         rc = flusher_settle(s->flusher, error);
     if (rc == 0)

@@ -32,7 +32,7 @@ static void open_rows(struct fixture *f, size_t cache_bytes, const struct rows_t
     char error[256] = "";
     fixture_path(f->path, f->dir, STORE_FILE);
     assert_int_equal(schema_open(f->path, SCHEMA_CREATE, fixture_cluster, error, &f->db), 0);
-    assert_int_equal(flusher_open(f->path, 1 << 20, NULL, NULL, error, &f->flusher), 0);
+    assert_int_equal(flusher_open(f->path, 1 << 20, true, NULL, NULL, error, &f->flusher), 0);
     assert_int_equal(rows_open(f->db, cache_bytes, totals, &f->rows), 0);
 }
 
