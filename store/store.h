@@ -24,7 +24,7 @@ struct store_options {
     const char *dir;            /* Existing directory; borrowed for the call. */
     const uint8_t *cluster_id;  /* STORE_CLUSTER_ID_BYTES; written into a new file, compared in an old one. */
     size_t cache_bytes;         /* Row cache bound; dirty rows may exceed it for a while. */
-    unsigned flush_interval_ms; /* How long changes may stay out of SQLite; 0: flush only when told, without a thread. */
+    unsigned flush_interval_ms; /* How long changes may stay out of SQLite; 0: only when told, without a thread. */
     size_t flush_rows;          /* ... or once so many rows are dirty. */
     size_t checkpoint_bytes;    /* Checkpoint when SQLite's WAL has grown so far. */
     void (*notify)(void *ctx);  /* Called on the flusher thread when store_poll() has something to do. */
