@@ -149,13 +149,15 @@ static void on_changed(void *ctx)
     struct cluster *c = ctx;
     bool ready = replica_ready(c->replica);
     struct replica_status s;
-    char text[160];
+    char text[160], leader[40] = "no leader";
     if (ready && !c->was_ready)
         c->expiry_index = 0;
     c->was_ready = ready;
     replica_status(c->replica, &s);
-    snprintf(text, sizeof text, "%s in term %llu; leader: %llu%s", roles[s.role], (unsigned long long)s.term,
-             (unsigned long long)s.leader, s.ready ? ", ready" : "");
+    if (s.leader != 0)
+        snprintf(leader, sizeof leader, "leader: node %llu", (unsigned long long)s.leader);
+    snprintf(text, sizeof text, "%s in term %llu; %s%s", roles[s.role], (unsigned long long)s.term, leader,
+             s.ready ? ", ready" : "");
     c->owner.log(c->owner.ctx, 2, text);
     route_changed(&c->requests);
 }

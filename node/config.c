@@ -55,7 +55,7 @@ static const struct config_setting settings[] = {
      "Folder for the log and the state. Made if missing."},
     {"listen", SETTING_ADDRESS, false, FIELD(listen), 0, 0, "127.0.0.1:7401", "Address for clients."},
     {"advertise", SETTING_ADDRESS, false, FIELD(advertise), 0, 0, "",
-     "Address that others are told for clients of this node. Default: listen."},
+     "Address that others are told for clients of this node; needed when listen is 0.0.0.0 or ::. Default: listen."},
     {"peer_listen", SETTING_ADDRESS, false, FIELD(peer_listen), 0, 0, "",
      "Address for the other nodes. Default: this node's entry of members."},
     {"members", SETTING_MEMBERS, false, FIELD(members), 0, 0, "",
@@ -657,14 +657,15 @@ void config_print_help(void)
            "  --check         check the settings and exit\n"
            "  --version       say the version and exit\n"
            "  --help          this text\n\n"
-           "Settings. A flag goes before the environment, the environment before the file. In the file and the\n"
-           "environment max_key_bytes is max_key_bytes and HOLDFAST_MAX_KEY_BYTES.\n\n");
+           "Settings, with their defaults. A flag goes before the environment, the environment before the file.\n"
+           "--max-key-bytes is HOLDFAST_MAX_KEY_BYTES in the environment and max_key_bytes in the file. Sizes take\n"
+           "k, m and g (of 1024), durations ms and s, addresses are host:port.\n\n");
     for (size_t i = 0; i < SETTINGS_N; i++) {
         char flag[64];
         snprintf(flag, sizeof flag, "--%s", settings[i].name);
         for (char *c = flag; *c != '\0'; c++)
             *c = *c == '_' ? '-' : *c;
-        printf("  %-20s %s%s%s%s\n", flag, settings[i].help, *settings[i].fallback != '\0' ? " [" : "",
+        printf("  %-22s %s%s%s%s\n", flag, settings[i].help, *settings[i].fallback != '\0' ? " [" : "",
                settings[i].fallback, *settings[i].fallback != '\0' ? "]" : "");
     }
     printf("\nExit status: 0 drained after SIGTERM, SIGINT or SHUTDOWN; 1 bad settings; 2 data directory foreign, "

@@ -97,9 +97,12 @@ static int start_log(const struct config *config)
     return NODE_EXIT_USAGE;
 }
 
-static int say_error(int status, const char *error)
+static int say_error(const struct config *config, int status, const char *error)
 {
-    log_error("cannot start: %s", error);
+    if (status == NODE_EXIT_DATA_DIR)
+        log_error("cannot start on data_dir %s: %s", config->data_dir, error);
+    else
+        log_error("cannot start: %s", error);
     return status;
 }
 
@@ -122,10 +125,10 @@ static int serve(struct daemon *d)
     raise_file_limit(&d->config);
     int status = node_open(&d->loop, &d->config, error, &d->node);
     if (status != 0)
-        return say_error(status, error);
+        return say_error(&d->config, status, error);
     status = server_open(&d->loop, d->node, &d->config, error, &d->server);
     if (status != 0) {
-        say_error(status, error);
+        say_error(&d->config, status, error);
         node_close(d->node);
         return status;
     }

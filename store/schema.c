@@ -121,7 +121,9 @@ static int check_cluster(sqlite3 *db, const uint8_t *cluster_id, char error[SCHE
     hex_from_id(cluster_id, hex);
     if (strcmp(hex, found) == 0)
         return 0;
-    snprintf(error, SCHEMA_ERROR_BYTES, "the state file is of cluster %s, this is cluster %s", found, hex);
+    snprintf(error, SCHEMA_ERROR_BYTES,
+             "the state is of cluster %s; cluster_name and members of these settings are those of cluster %s", found,
+             hex);
     return STORE_EFOREIGN;
 }
 
