@@ -14,7 +14,7 @@ static bool guarded(struct replica *r, const struct raft_message *m)
     if (guard_second_leader(&r->raft, m))
         what = "claims to lead in our own term: does another machine run with its id or ours?";
     else if (guard_lost_log(&r->raft, m))
-        what = "has lost entries that it had acknowledged: remove it, and add it again under a new id";
+        what = "has lost entries that it had acknowledged and is left out: stop it, and give it its old data directory back";
     else if (guard_stranger(&r->raft, m))
         what = "is not a member";
     if (what == NULL)
@@ -29,6 +29,8 @@ static void feed(struct replica *r, struct raft_message *m, struct batch *given)
     struct raft_event event = {.type = RAFT_RECEIVE};
     event.receive.message = m;
     int role = 0;
+    if (m->type == RAFT_APPEND_ENTRIES)
+        guard_commit(&r->raft, &m->append_entries);
     struct raft_server *self = guard_voter_begin(&r->raft, m, &role);
     replica_step(r, &event, given);
     guard_voter_end(self, role);
