@@ -14,7 +14,7 @@ static bool guarded(struct replica *r, const struct raft_message *m)
     if (guard_second_leader(&r->raft, m))
         what = "claims to lead in our own term: does another machine run with its id or ours?";
     else if (guard_lost_log(&r->raft, m))
-        what = "has lost entries that it had acknowledged and is left out: stop it, and give it its old data directory back";
+        what = "has lost entries that it had acknowledged, and is left out: give it its old data directory back";
     else if (guard_stranger(&r->raft, m))
         what = "is not a member";
     if (what == NULL)
