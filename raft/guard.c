@@ -158,3 +158,10 @@ size_t guard_behind_snapshot(const struct raft *r, struct raft_append_entries *a
     a->n_entries -= (unsigned)gone;
     return (size_t)gone;
 }
+
+void guard_commit(const struct raft *r, struct raft_append_entries *a)
+{
+    raft_index commit = raft_commit_index(r);
+    if (a->prev_log_index + a->n_entries < commit && a->leader_commit > commit)
+        a->leader_commit = commit;
+}

@@ -54,3 +54,8 @@ uint64_t guard_timeout(const struct raft *r, uint64_t now_ms);
  * how far we are. What a snapshot covers is committed, hence the same at any leader: makes the message begin there.
  * Returns how many of its entries go; the caller drops those. */
 size_t guard_behind_snapshot(const struct raft *r, struct raft_append_entries *a);
+
+/* G12. A follower takes the smaller of the leader's commit index and the message's last entry for its own commit index,
+ * even when that lies behind what it has committed already: it would go back. Makes the message say no more than that.
+ */
+void guard_commit(const struct raft *r, struct raft_append_entries *a);

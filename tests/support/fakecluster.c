@@ -70,6 +70,7 @@ struct node {
     uint64_t timer_ms; /* By its own clock; UINT64_MAX: none. */
     struct machine machine;
     uint64_t durable; /* Of it, in the file "state". */
+    uint64_t commit;  /* Highest that its replica has said in this life. */
     struct read reads[READS_MAX];
     size_t n_reads;
     unsigned damage, slow_us;
@@ -692,7 +693,7 @@ int fakecluster_start(struct fakecluster *c, uint64_t id, char *error)
     set_members(c, members);
     n->life++;
     n->machine = (struct machine){0};
-    n->durable = 0;
+    n->durable = n->commit = 0;
     n->failed = false;
     n->timer_ms = UINT64_MAX;
     state_load(n, FAKECLUSTER_STATE);
@@ -804,6 +805,16 @@ static void look_after(struct node *n)
     replica_reads_flush(n->replica);
 }
 
+static void watch_commit(struct node *n)
+{
+    struct replica_status s;
+    replica_status(n->replica, &s);
+    if (s.commit < n->commit)
+        trouble(n->c, "the commit index of node %llu goes back from %llu to %llu", (unsigned long long)n->id,
+                (unsigned long long)n->commit, (unsigned long long)s.commit);
+    n->commit = s.commit;
+}
+
 static void frame_arrives(struct fakecluster *c, const struct event *e)
 {
     if (c->links[e->peer][e->node].cut)
@@ -811,7 +822,9 @@ static void frame_arrives(struct fakecluster *c, const struct event *e)
     if (c->tap != NULL && !c->tap(c->tap_ctx, e->peer, e->node, e->frame_kind, e->bytes, e->len))
         return;
     c->counts.frames++;
-    replica_receive(c->nodes[e->node].replica, e->peer, e->frame_kind, e->bytes, e->len);
+    struct node *n = &c->nodes[e->node];
+    replica_receive(n->replica, e->peer, e->frame_kind, e->bytes, e->len);
+    watch_commit(n);
 }
 
 static void work(struct fakecluster *c, const struct event *e)

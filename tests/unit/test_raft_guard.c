@@ -1192,6 +1192,52 @@ static void g11_begins_at_the_snapshot(void **state)
     assert_int_equal(a.prev_log_index, 9);
 }
 
+/* ---- G12: a commit index that goes back ---- */
+
+/* Node 2 has all and knows that 6 are committed; then a message comes late that ends at 3. */
+static struct raft_message late_message(void)
+{
+    boot(three_voters, 3);
+    elect(1);
+    for (int k = 0; k < 5; k++)
+        assert_int_equal(command(1), 0);
+    settle();
+    heartbeats(1, 2);
+    assert_int_equal(raft_commit_index(&core(2)->raft), 6);
+    struct raft_message m = from_node(1, RAFT_APPEND_ENTRIES);
+    m.append_entries.term = raft_current_term(&core(1)->raft);
+    m.append_entries.prev_log_index = 3;
+    m.append_entries.prev_log_term = core(1)->log[3].term;
+    m.append_entries.leader_commit = 7;
+    return m;
+}
+
+static void g12_without_the_commit_index_goes_back(void **state)
+{
+    (void)state;
+    struct raft_message m = late_message();
+    assert_int_equal(feed(core(2), &m), 0);
+    assert_int_equal(raft_commit_index(&core(2)->raft), 3);
+}
+
+static void g12_with_it_stays(void **state)
+{
+    (void)state;
+    struct raft_message m = late_message();
+    guard_commit(&core(2)->raft, &m.append_entries);
+    assert_int_equal(feed(core(2), &m), 0);
+    assert_int_equal(raft_commit_index(&core(2)->raft), 6);
+}
+
+static void g12_lets_it_grow(void **state)
+{
+    (void)state;
+    struct raft_message m = late_message();
+    m.append_entries.prev_log_index = 6;
+    guard_commit(&core(2)->raft, &m.append_entries);
+    assert_int_equal(m.append_entries.leader_commit, 7);
+}
+
 /* ---- The own-term rule (replica.c: begin_to_lead) ---- */
 
 /* Two changes of membership, each by a leader that has not committed anything of its own term. True when both
@@ -1342,6 +1388,9 @@ int main(void)
         GUARD_TEST(g11_without_replication_stalls),
         GUARD_TEST(g11_with_it_goes_on),
         GUARD_TEST(g11_begins_at_the_snapshot),
+        GUARD_TEST(g12_without_the_commit_index_goes_back),
+        GUARD_TEST(g12_with_it_stays),
+        GUARD_TEST(g12_lets_it_grow),
         GUARD_TEST(own_term_without_two_leaders_commit),
         GUARD_TEST(own_term_with_only_one_does),
         GUARD_TEST(short_log_without_the_core_forgets_what_is_committed),
