@@ -44,6 +44,19 @@ static void put_refusal(struct resp_buf *b, const struct outcome *o)
                 o->bytes);
 }
 
+/* A word that came from a peer may have line breaks, which would put the client out of step. */
+static void put_simple(struct resp_buf *b, const struct outcome *o)
+{
+    if (!resp_reserve(b, o->len + 3))
+        return;
+    resp_raw(b, "+", 1);
+    resp_raw(b, o->bytes, o->len);
+    for (char *at = b->base + b->len - o->len; at < b->base + b->len; at++)
+        if (*at == '\r' || *at == '\n')
+            *at = ' ';
+    resp_raw(b, "\r\n", 2);
+}
+
 /* One head. Returns how many further values belong to it. */
 static size_t put_head(struct resp_buf *b, int proto, const struct outcome *o)
 {
@@ -61,11 +74,7 @@ static size_t put_head(struct resp_buf *b, int proto, const struct outcome *o)
         resp_bulk(b, o->bytes, o->len);
         return 0;
     case OUTCOME_SIMPLE:
-        if (resp_reserve(b, o->len + 3)) {
-            resp_raw(b, "+", 1);
-            resp_raw(b, o->bytes, o->len);
-            resp_raw(b, "\r\n", 2);
-        }
+        put_simple(b, o);
         return 0;
     case OUTCOME_ARRAY:
         resp_array(b, (size_t)o->n);
