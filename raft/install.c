@@ -169,12 +169,14 @@ void replica_snapshot_checked(struct replica *r, bool ok)
         return;
     }
     struct raft_message m;
+    char address[REPLICA_ADDRESS_MAX];
     memset(&m, 0, sizeof m);
     struct raft_buffer conf = {in->conf, in->head.conf_len};
     uint64_t term = raft_current_term(&r->raft);
     m.type = RAFT_INSTALL_SNAPSHOT;
     m.server_id = voucher(r);
-    m.server_address = replica_address_of(r, m.server_id);
+    m.server_address = address;
+    replica_address_of(r, m.server_id, address);
     m.install_snapshot.term = in->head.term > term ? in->head.term : term;
     m.install_snapshot.last_index = in->head.last_index;
     m.install_snapshot.last_term = in->head.last_term;

@@ -39,6 +39,7 @@ static void feed(struct replica *r, struct raft_message *m, struct batch *given)
 static void receive_small(struct replica *r, uint64_t from, uint8_t kind, const uint8_t *payload, size_t len)
 {
     struct raft_message m;
+    char address[REPLICA_ADDRESS_MAX];
     uint64_t round;
     memset(&m, 0, sizeof m);
     if (frame_small_decode(kind, payload, len, &m, &round) != 0) {
@@ -46,7 +47,8 @@ static void receive_small(struct replica *r, uint64_t from, uint8_t kind, const 
         return;
     }
     m.server_id = from;
-    m.server_address = replica_address_of(r, from);
+    m.server_address = address;
+    replica_address_of(r, from, address);
     if (!guarded(r, &m))
         feed(r, &m, NULL);
 }
@@ -87,6 +89,7 @@ static bool changes_are_sound(const struct replica *r, const uint8_t *payload, s
 static void receive_append(struct replica *r, uint64_t from, const uint8_t *payload, size_t len)
 {
     struct raft_message m;
+    char address[REPLICA_ADDRESS_MAX];
     uint64_t round;
     memset(&m, 0, sizeof m);
     m.type = RAFT_APPEND_ENTRIES;
@@ -96,7 +99,8 @@ static void receive_append(struct replica *r, uint64_t from, const uint8_t *payl
         return;
     }
     m.server_id = from;
-    m.server_address = replica_address_of(r, from);
+    m.server_address = address;
+    replica_address_of(r, from, address);
     if (guarded(r, &m))
         return;
     const struct frame_entry *table = r->table + guard_behind_snapshot(&r->raft, &m.append_entries);

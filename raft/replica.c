@@ -579,13 +579,13 @@ bool replica_is_voter(const struct replica *r, uint64_t id)
     return false;
 }
 
-const char *replica_address_of(const struct replica *r, uint64_t id)
+void replica_address_of(const struct replica *r, uint64_t id, char ret[REPLICA_ADDRESS_MAX])
 {
     const struct raft_configuration *c = &r->raft.configuration;
+    ret[0] = '\0';
     for (unsigned i = 0; i < c->n; i++)
         if (c->servers[i].id == id)
-            return c->servers[i].address;
-    return "";
+            snprintf(ret, REPLICA_ADDRESS_MAX, "%s", c->servers[i].address);
 }
 
 uint64_t replica_start(const struct replica *r)

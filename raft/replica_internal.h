@@ -105,7 +105,8 @@ void replica_fail(struct replica *r, const char *format, ...) __attribute__((for
 void replica_say(struct replica *r, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t replica_now(const struct replica *r);
 bool replica_is_voter(const struct replica *r, uint64_t id);
-const char *replica_address_of(const struct replica *r, uint64_t id); /* "" for a stranger. */
+/* A copy ("" for a stranger): the core may free the configuration it stands in while it still uses it. */
+void replica_address_of(const struct replica *r, uint64_t id, char ret[REPLICA_ADDRESS_MAX]);
 /* Keep a link to every member but ourselves. */
 void replica_follow_members(struct replica *r);
 
