@@ -36,6 +36,8 @@
 #define CONN_INPUT_STALLED_MAX (64u << 10) /* With so much waiting, reading pauses. */
 #define CONN_OUTPUT_KEEP (64u << 10)
 #define CONN_OUTPUT_PAUSE (256u << 10) /* With so much unsent, no new requests are run. */
+#define CONN_REPLY_GUESS (128u << 10)  /* How long a reply may be before any has been seen. */
+#define CONN_REPLIES_MAX (1u << 20)    /* With replies of so many bytes to be expected, none is added to them. */
 #define CONN_IDLE_SHRINK_MS 2000       /* Idle for so long, a connection gives back its buffers. */
 #define CONN_ENDING_MS 30000           /* How long a client that is done may take to read its last replies. */
 #define CONN_LINGER_MS 1000            /* How long the client may take to read the reason for which it is closed. */
@@ -71,6 +73,7 @@ struct conn {
     enum conn_hold hold;
     enum conn_queue queue; /* Which one the unanswered requests are in. */
     size_t unanswered;
+    size_t reply_guess;     /* Bytes of a reply: the largest of late. */
     enum resp_parse broken; /* RESP_REQUEST: not broken. Otherwise what is to be said once all is answered. */
     struct resp_parser parser;
     char *in;
@@ -256,6 +259,7 @@ static struct conn *conn_make(struct server *s)
     c->node = server_node(s);
     c->refs = 1;
     c->broken = RESP_REQUEST;
+    c->reply_guess = CONN_REPLY_GUESS;
     c->facts.proto = 2;
     c->facts.created_ms = c->facts.last_ms = conn_now_ms(c);
     resp_parser_init(&c->parser, server_resp_limits(s));
@@ -327,10 +331,17 @@ static void seal(struct conn *c, size_t mark)
     }
 }
 
+static void guess_reply(struct conn *c, size_t len)
+{
+    size_t less = c->reply_guess - c->reply_guess / 8;
+    c->reply_guess = len > less ? len : less;
+}
+
 void conn_answer(struct conn *c, const uint8_t *outcome, size_t len)
 {
     assert(c->unanswered > 0);
     c->unanswered--;
+    guess_reply(c, len);
     if (c->life == CONN_CLOSED)
         return;
     size_t mark = c->out.len;
@@ -394,12 +405,23 @@ static int enqueue(struct conn *c, const struct encoding *e, enum conn_queue que
     return err;
 }
 
+/* Must the request wait for the answers before it? One that answers a value also when those may be many bytes: a
+ * pipeline of large values is answered in portions, so that nobody has to hold it all at once. */
+static bool must_wait(const struct conn *c, const struct encoding *e, bool is_write, bool local)
+{
+    if (c->unanswered == 0)
+        return false;
+    if (local || (is_write && c->queue == QUEUE_READS))
+        return true;
+    return command_answers_values((uint8_t)e->op, e->flags) && c->unanswered >= CONN_REPLIES_MAX / (c->reply_guess + 1);
+}
+
 /* False: the request is held back. */
 static bool submit(struct conn *c, const struct encoding *e)
 {
     bool is_write = command_is_write((uint8_t)e->op), local = !is_write && c->facts.readonly;
     enum conn_queue queue = is_write ? QUEUE_WRITES : QUEUE_READS;
-    if (c->unanswered > 0 && (local || (is_write && c->queue == QUEUE_READS)))
+    if (must_wait(c, e, is_write, local))
         return hold(c, HOLD_ANSWERS, is_write);
     if (c->unanswered > 0)
         queue = c->queue; /* A read behind writes rides with them. */

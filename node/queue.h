@@ -12,7 +12,7 @@ enum peer_kind {
     PEER_REFUSED = 33, /* u64 start, u64 seq, u64 enum peer_refusal: the batch was certainly not appended this time */
     PEER_ANSWER = 34,  /* u64 start, u64 seq, then one outcome a command */
     PEER_READS = 35,   /* u64 id, u64 n, then n commands */
-    PEER_READ_ANSWERS = 36, /* u64 id, u64 1 answered or 0 refused, then one outcome a command */
+    PEER_READ_ANSWERS = 36, /* u64 id, u64 how many of the first are answered (0: refused), one outcome for each */
 };
 enum peer_refusal { PEER_NOT_LEADER = 1, PEER_NO_SPACE = 2 };
 
@@ -20,8 +20,9 @@ enum peer_refusal { PEER_NOT_LEADER = 1, PEER_NO_SPACE = 2 };
 #define QUEUE_BATCH_COMMANDS 65536
 #define QUEUE_WRITES_IN_FLIGHT 4
 #define QUEUE_READS_IN_FLIGHT 4
-#define QUEUE_RETRY_MS 10       /* Before what a node refused is offered again. */
-#define QUEUE_FOREIGN_MAX 10000 /* Read batches of other nodes waiting here. */
+#define QUEUE_RETRY_MS 10             /* Before what a node refused is offered again. */
+#define QUEUE_FOREIGN_MAX 10000       /* Read batches of other nodes waiting here. */
+#define QUEUE_ANSWER_BYTES (4u << 20) /* Reads are answered in pieces of this size, and what the last of them adds. */
 
 struct waiter {
     struct conn *conn; /* NULL: it has had its answer (the deadline passed). */
@@ -36,10 +37,12 @@ struct batch {
     struct blob *blob;
     struct waiter *waiters;
     uint32_t n, cap, n_dead;
+    uint32_t n_answered;  /* Reads: of the first ones. The others are asked (again). */
     uint64_t deadline_ms; /* The earliest of its waiters'. */
     uint64_t seq;         /* Writes: 0 until first sent. Reads: id of the frame, or ticket of the round. */
     uint64_t epoch;       /* Of the route over which it was last sent. */
     bool maybe;           /* It may stand in a log somewhere. */
+    bool again;           /* It was sent more than once: a refusal is about one of those times only. */
 };
 
 struct batch_list {
@@ -78,6 +81,7 @@ struct requests {
     struct batch_list unsent_reads, round_reads, remote_reads;
     struct batch *gather_reads;
     uint64_t next_read_id;
+    bool large_answers; /* The leader's last one was: one batch at a time is asked. */
     struct foreign_reads *foreign, **foreign_last;
     size_t n_foreign;
 
@@ -114,9 +118,9 @@ void batch_list_push(struct batch_list *l, struct batch *b);
 void batch_list_prepend(struct batch_list *l, struct batch_list *front);
 void batch_fail(struct requests *q, struct batch *b, bool writes, enum request_failure why);
 void batch_free(struct requests *q, struct batch *b);
-/* Give each waiter of a read or write batch its outcome. False when the outcomes do not fit the batch; nobody was
+/* Give the next n waiters of a read or write batch their outcomes. False when the outcomes do not fit; nobody was
  * answered then. */
-bool batch_answer(struct requests *q, struct batch *b, bool writes, const uint8_t *outcomes, size_t len);
+bool batch_answer(struct requests *q, struct batch *b, bool writes, uint32_t n, const uint8_t *outcomes, size_t len);
 
 /* route.c */
 /* Send what can be sent: called once each turn of the loop. */

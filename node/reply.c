@@ -38,6 +38,12 @@ static void put_refusal(struct resp_buf *b, const struct outcome *o)
     case REFUSAL_UNKNOWN_COMMAND:
         resp_error(b, REPLY_NEWER_COMMAND);
         return;
+    case REFUSAL_REPLY_TOO_LARGE:
+        resp_errorf(b, REPLY_REPLY_TOO_LARGE, (int)(o->len > 20 ? 20 : o->len), o->bytes);
+        return;
+    case REFUSAL_BATCH_TOO_LARGE:
+        resp_error(b, REPLY_BATCH_TOO_LARGE);
+        return;
     }
     /* A refusal that a newer node knows and this one does not. */
     resp_errorf(b, "ERR refused (%d)%s%.*s", (int)o->n, o->len > 0 ? ": " : "", (int)(o->len > 200 ? 200 : o->len),

@@ -67,6 +67,9 @@
 #define REPLY_KEY_TOO_LARGE "TOOLARGE key of %zu bytes; the limit is %zu (max_key_bytes)"
 #define REPLY_VALUE_TOO_LARGE "TOOLARGE value of %zu bytes; the limit is %zu (max_value_bytes)"
 #define REPLY_REQUEST_TOO_LARGE "TOOLARGE %s"
+#define REPLY_REPLY_TOO_LARGE "TOOLARGE reply of more than %.*s bytes; ask for less at a time"
+#define REPLY_BATCH_TOO_LARGE                                                                                          \
+    "OVERLOADED the replies to the commands before it are too large; nothing was done, try again later"
 #define REPLY_OVERLOADED "OVERLOADED this node's queue of waiting requests is full; nothing was done, try again later"
 #define REPLY_NO_MEMORY "OVERLOADED this node is out of memory; nothing was done, try again later"
 #define REPLY_NO_SPACE                                                                                                 \

@@ -112,10 +112,10 @@ void batch_fail(struct requests *q, struct batch *b, bool writes, enum request_f
         waiter_fail(q, b, &b->waiters[i], writes, why);
 }
 
-static bool outcomes_fit(const struct batch *b, const uint8_t *outcomes, size_t len)
+static bool outcomes_fit(uint32_t n, const uint8_t *outcomes, size_t len)
 {
     size_t at = 0;
-    for (uint32_t i = 0; i < b->n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         size_t span = outcome_span(outcomes + at, len - at);
         if (span == 0)
             return false;
@@ -124,19 +124,26 @@ static bool outcomes_fit(const struct batch *b, const uint8_t *outcomes, size_t 
     return at == len;
 }
 
-bool batch_answer(struct requests *q, struct batch *b, bool writes, const uint8_t *outcomes, size_t len)
+static void waiter_answer(struct requests *q, struct batch *b, struct waiter *w, bool writes, const uint8_t *outcome,
+                          size_t len)
 {
-    if (!outcomes_fit(b, outcomes, len))
+    struct conn *conn = w->conn;
+    if (conn == NULL)
+        return;
+    w->conn = NULL;
+    b->n_dead++;
+    --*waiting(q, writes);
+    conn_answer(conn, outcome, len);
+    conn_unref(conn);
+}
+
+bool batch_answer(struct requests *q, struct batch *b, bool writes, uint32_t n, const uint8_t *outcomes, size_t len)
+{
+    if (n > b->n - b->n_answered || !outcomes_fit(n, outcomes, len))
         return false;
-    for (uint32_t i = 0; i < b->n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         size_t span = outcome_span(outcomes, len);
-        struct conn *conn = b->waiters[i].conn;
-        if (conn != NULL) {
-            b->waiters[i].conn = NULL;
-            --*waiting(q, writes);
-            conn_answer(conn, outcomes, span);
-            conn_unref(conn);
-        }
+        waiter_answer(q, b, &b->waiters[b->n_answered++], writes, outcomes, span);
         outcomes += span;
         len -= span;
     }
@@ -269,7 +276,7 @@ void requests_answered(struct requests *q, uint64_t seq, const uint8_t *outcomes
     struct batch *b = q->flying_writes.first;
     if (b == NULL || b->seq != seq)
         return; /* Answered before, or out of turn: our own application of the entry answers it in turn. */
-    if (!batch_answer(q, b, true, outcomes, len)) {
+    if (!batch_answer(q, b, true, b->n, outcomes, len)) {
         q->log(q->ctx, 0, "answers from the leader do not fit the batch they are for; waiting for our own");
         return;
     }
@@ -357,6 +364,8 @@ void requests_expire(struct requests *q, uint64_t now_ms)
         for (struct batch *b = reads[i]->first; b != NULL; b = b->next)
             expire_batch(q, b, false, i < 2 ? REQUEST_NO_QUORUM : unsent_failure(q), now_ms);
     expire_gather(q, &q->gather_reads, false, now_ms);
+    if (q->remote_reads.first != NULL && q->remote_reads.first->n_dead == q->remote_reads.first->n)
+        batch_list_prepend(&q->unsent_reads, &q->remote_reads); /* No answer came: ask for those behind it again. */
     drop_dead(q, &q->unsent_reads);
 }
 

@@ -90,6 +90,7 @@ static bool send_write(struct requests *q, struct batch *b)
         q->forwarded++;
     }
     q->resent += b->maybe;
+    b->again = b->maybe;
     b->maybe = true;
     b->epoch = q->epoch;
     return true;
@@ -128,13 +129,14 @@ static bool send_read(struct requests *q, struct batch *b)
         batch_list_push(&q->round_reads, b);
         return true;
     }
-    struct blob *blob = blob_copy(b->commands.base, b->commands.len);
+    size_t at = b->waiters[b->n_answered].at;
+    struct blob *blob = blob_copy(b->commands.base + at, b->commands.len - at);
     if (blob == NULL)
         return false;
     uint8_t head[16];
     b->seq = q->next_read_id++;
     little_put_u64(head, b->seq);
-    little_put_u64(head + 8, b->n);
+    little_put_u64(head + 8, b->n - b->n_answered);
     struct io_slice slice = {blob, 0, blob->len};
     replica_send(q->replica, q->leader, PEER_READS, head, sizeof head, &slice, 1);
     blob_unref(blob);
@@ -144,7 +146,8 @@ static bool send_read(struct requests *q, struct batch *b)
 
 static void flush_reads(struct requests *q)
 {
-    while (q->route == ROUTE_SELF || q->remote_reads.n < QUEUE_READS_IN_FLIGHT) {
+    size_t in_flight = q->large_answers ? 1 : QUEUE_READS_IN_FLIGHT;
+    while (q->route == ROUTE_SELF || q->remote_reads.n < in_flight) {
         struct batch *b = batch_list_pop(&q->unsent_reads);
         if (b == NULL && q->gather_reads != NULL && q->gather_reads->n > 0) {
             b = q->gather_reads;
@@ -177,31 +180,43 @@ void route_flush(struct requests *q)
 
 /* ---- Answers to reads ---- */
 
-static bool run_reads(struct requests *q, const uint8_t *commands, size_t len, uint64_t n)
+/* Run as many of n reads (n > 0) as answer QUEUE_ANSWER_BYTES, one at least. Returns how many; 0: they cannot be run. A
+ * few bytes can ask for a large value many times over: hence never all at once. */
+static uint32_t run_reads(struct requests *q, const uint8_t *commands, size_t len, uint32_t n)
 {
+    uint32_t done = 0;
     q->outcomes.len = 0;
     q->outcomes.failed = false;
-    for (uint64_t i = 0; i < n; i++) {
+    while (done < n && q->outcomes.len < QUEUE_ANSWER_BYTES) {
         size_t used = 0;
         if (store_read(q->store, commands, len, q->clock_ms(q->ctx), &q->outcomes, &used) != 0)
-            return false;
+            return 0;
         commands += used;
         len -= used;
+        done++;
     }
-    return !q->outcomes.failed;
+    return q->outcomes.failed ? 0 : done;
+}
+
+/* Memory for a large answer is not kept. */
+static void trim_outcomes(struct requests *q)
+{
+    if (q->outcomes.cap > 2 * QUEUE_ANSWER_BYTES)
+        outcome_buf_release(&q->outcomes);
 }
 
 static void answer_foreign(struct requests *q, const struct foreign_reads *f, bool ok)
 {
     uint8_t head[16];
-    ok = ok && run_reads(q, f->commands, f->len, f->n);
+    uint32_t done = ok ? run_reads(q, f->commands, f->len, f->n) : 0;
     little_put_u64(head, f->id);
-    little_put_u64(head + 8, ok ? 1 : 0);
-    if (!ok) {
+    little_put_u64(head + 8, done);
+    if (done == 0) {
         replica_send(q->replica, f->from, PEER_READ_ANSWERS, head, sizeof head, NULL, 0);
         return;
     }
     struct blob *blob = blob_copy(q->outcomes.base, q->outcomes.len);
+    trim_outcomes(q);
     if (blob == NULL)
         return; /* The origin asks again, or tells its clients. */
     struct io_slice slice = {blob, 0, blob->len};
@@ -222,6 +237,18 @@ static void foreign_ready(struct requests *q, uint64_t ticket, bool ok)
     }
 }
 
+/* Pieces of one batch are read one after another: each is as fresh as the round promises. */
+static bool answer_own(struct requests *q, struct batch *b)
+{
+    while (b->n_answered < b->n) {
+        size_t at = b->waiters[b->n_answered].at;
+        uint32_t done = run_reads(q, b->commands.base + at, b->commands.len - at, b->n - b->n_answered);
+        if (done == 0 || !batch_answer(q, b, false, done, q->outcomes.base, q->outcomes.len))
+            return false;
+    }
+    return true;
+}
+
 void route_read_ready(struct requests *q, uint64_t ticket, bool ok)
 {
     foreign_ready(q, ticket, ok);
@@ -231,11 +258,11 @@ void route_read_ready(struct requests *q, uint64_t ticket, bool ok)
     }
     while (q->round_reads.first != NULL && q->round_reads.first->seq <= ticket) {
         struct batch *b = batch_list_pop(&q->round_reads);
-        if (!run_reads(q, b->commands.base, b->commands.len, b->n) ||
-            !batch_answer(q, b, false, q->outcomes.base, q->outcomes.len))
+        if (!answer_own(q, b))
             batch_fail(q, b, false, REQUEST_NO_QUORUM);
         batch_free(q, b);
     }
+    trim_outcomes(q);
 }
 
 /* ---- Frames from peers ---- */
@@ -288,7 +315,7 @@ static void forwarded(struct requests *q, uint64_t from, const uint8_t *payload,
 }
 
 /* Refused by a leader with a full disk: the clients are told so, and the batch goes again with its commands blanked
- * out, since those behind it need its number. */
+ * out, since those behind it need its number. One that was sent before may yet stand in a log: nobody can tell. */
 static void refused(struct requests *q, uint64_t from, const uint8_t *payload, size_t len)
 {
     if (len != 24 || little_u64(payload) != q->start || from != q->leader)
@@ -297,7 +324,7 @@ static void refused(struct requests *q, uint64_t from, const uint8_t *payload, s
     if (little_u64(payload + 16) == PEER_NO_SPACE)
         for (struct batch *b = q->flying_writes.first; b != NULL; b = b->next)
             if (b->seq == seq)
-                batch_fail(q, b, true, REQUEST_NO_SPACE);
+                batch_fail(q, b, true, b->again ? REQUEST_UNKNOWN : REQUEST_NO_SPACE);
     begin_epoch(q, QUEUE_RETRY_MS);
 }
 
@@ -307,6 +334,10 @@ static void reads_asked(struct requests *q, uint64_t from, const uint8_t *payloa
         return;
     size_t bytes = len - 16, at = 0;
     uint64_t n = little_u64(payload + 8);
+    if (n == 0 || n > QUEUE_BATCH_COMMANDS) {
+        q->log(q->ctx, 1, "dropped malformed reads from a peer");
+        return;
+    }
     for (uint64_t i = 0; i < n; i++) {
         size_t span = at < bytes ? command_span(payload + 16 + at, bytes - at) : 0;
         if (span == 0) {
@@ -335,13 +366,19 @@ static void reads_answered(struct requests *q, uint64_t from, const uint8_t *pay
     struct batch *b = q->remote_reads.first;
     if (len < 16 || b == NULL || b->seq != little_u64(payload) || from != q->leader)
         return; /* Of an earlier asking. */
-    if (little_u64(payload + 8) != 1) {
+    uint64_t n = little_u64(payload + 8);
+    if (n == 0) {
         begin_epoch(q, QUEUE_RETRY_MS);
         return;
     }
-    if (!batch_answer(q, b, false, payload + 16, len - 16)) {
+    if (n > b->n || !batch_answer(q, b, false, (uint32_t)n, payload + 16, len - 16)) {
         q->log(q->ctx, 0, "answers to reads from the leader do not fit what was asked");
         begin_epoch(q, QUEUE_RETRY_MS);
+        return;
+    }
+    q->large_answers = len >= QUEUE_ANSWER_BYTES / QUEUE_READS_IN_FLIGHT;
+    if (b->n_answered < b->n) { /* The rest is asked next, before what was asked after it. */
+        batch_list_prepend(&q->unsent_reads, &q->remote_reads);
         return;
     }
     batch_list_pop(&q->remote_reads);

@@ -242,3 +242,8 @@ int command_is_write(uint8_t op)
 {
     return op < OP_GET || op > OP_LCS;
 }
+
+int command_answers_values(uint8_t op, uint16_t flags)
+{
+    return !command_is_write(op) || op == OP_GETDEL || op == OP_GETEX || (flags & CMD_GET) != 0;
+}

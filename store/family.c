@@ -82,14 +82,41 @@ static bool family_expiry_given(const struct command *c)
     }
 }
 
+/* The limit is the detail. */
+static void family_refuse_past(struct family *f, enum refusal code, size_t limit)
+{
+    char detail[NUMBER_INT_BYTES_MAX];
+    outcome_refusal(f->out, code, detail, number_write_int(detail, (int64_t)limit));
+}
+
+static void family_run_bounded(struct family *f, const struct command *c,
+                               void (*run)(struct family *f, const struct command *c))
+{
+    size_t at = f->out->len;
+    f->out->bound = at + FAMILY_REPLY_BYTES_MAX;
+    run(f, c);
+    f->out->bound = 0;
+    if (!f->out->full)
+        return;
+    f->out->full = false;
+    f->out->len = at;
+    family_refuse_past(f, REFUSAL_REPLY_TOO_LARGE, FAMILY_REPLY_BYTES_MAX);
+}
+
 void family_run(struct family *f, const struct command *c)
 {
     const struct family_rule *rule = &rules[c->op];
     if (rule->run == NULL || c->n_args < rule->args_min || c->n_args > rule->args_max || c->n_nums < rule->nums_min ||
         !family_expiry_given(c))
         family_refuse(f, REFUSAL_UNKNOWN_COMMAND);
-    else
+    else if (!command_answers_values(c->op, c->flags))
         rule->run(f, c);
+    else if (f->out->len > FAMILY_BATCH_BYTES_MAX)
+        family_refuse(f, REFUSAL_BATCH_TOO_LARGE);
+    else if (command_is_write(c->op)) /* One value at most. */
+        rule->run(f, c);
+    else
+        family_run_bounded(f, c, rule->run);
 }
 
 bool family_row_due(const struct family *f, const struct row *row)
@@ -225,8 +252,7 @@ void family_refuse(struct family *f, enum refusal code)
 
 void family_refuse_too_long(struct family *f, size_t limit)
 {
-    char detail[NUMBER_INT_BYTES_MAX];
-    outcome_refusal(f->out, REFUSAL_VALUE_TOO_LONG, detail, number_write_int(detail, (int64_t)limit));
+    family_refuse_past(f, REFUSAL_VALUE_TOO_LONG, limit);
 }
 
 void family_answer_value(struct family *f, const struct row *row)

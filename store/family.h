@@ -19,6 +19,12 @@ struct family {
     struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
 };
 
+/* Reading costs a client nothing, so what it may ask for has bounds, the same on every node: one answer, and the
+ * answers of one batch, past which those that carry values are refused. A small request could ask for any amount of
+ * memory otherwise, and what is in the log would ask for it again at every start. */
+#define FAMILY_REPLY_BYTES_MAX ((size_t)48 << 20)
+#define FAMILY_BATCH_BYTES_MAX ((size_t)64 << 20)
+
 /* Run one decoded command. Unknown opcodes answer REFUSAL_UNKNOWN_COMMAND; wrong numbers of args or nums (only a broken
  * encoder makes them) answer it too, and change nothing. */
 void family_run(struct family *f, const struct command *c);

@@ -137,7 +137,7 @@ static bool keys_keys_each(void *ctx, const struct row *row)
         return true;
     outcome_bulk(w->f->out, row->key, row->key_len);
     w->n++;
-    return !w->f->out->failed;
+    return !w->f->out->failed && !w->f->out->full;
 }
 
 void keys_keys(struct family *f, const struct command *c)
@@ -176,7 +176,7 @@ static bool keys_scan_each(void *ctx, const struct row *row)
         return true;
     outcome_bulk(&s->keys, row->key, row->key_len);
     s->n++;
-    return !s->keys.failed;
+    return !s->keys.failed && !s->keys.full;
 }
 
 static void keys_scan_answer(struct family *f, const struct keys_scan *s)
@@ -187,6 +187,7 @@ static void keys_scan_answer(struct family *f, const struct keys_scan *s)
     outcome_array(f->out, s->n);
     outcome_append(f->out, s->keys.base, s->keys.len);
     f->out->failed = f->out->failed || s->keys.failed;
+    f->out->full = f->out->full || s->keys.full;
 }
 
 void keys_scan(struct family *f, const struct command *c)
@@ -194,6 +195,7 @@ void keys_scan(struct family *f, const struct command *c)
     uint64_t from = (uint64_t)c->nums[0]; /* Clients may send any 64 bits; past the last hash there is nothing. */
     uint64_t count = c->nums[1] > 0 ? (uint64_t)c->nums[1] : 1;
     struct keys_scan s = {.f = f, .glob = c->args[0], .none = c->nums[2] > 0, .live_left = count, .last_hash = from};
+    s.keys.bound = FAMILY_REPLY_BYTES_MAX;
     s.rows_left = count > UINT64_MAX / KEYS_SCAN_DUE_FACTOR ? UINT64_MAX : count * KEYS_SCAN_DUE_FACTOR;
     if (from <= KEYS_HASH_MAX)
         rows_walk(f->rows, from, keys_scan_each, &s);

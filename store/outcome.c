@@ -1,6 +1,7 @@
 /* outcome.c - answers as flat tagged values.
- * Writing: once a growth has failed nothing more is appended, so that a buffer never has a hole in it; its owner sees
- * `failed` and throws the whole run away. Reading trusts nothing: each length is compared with what is left. */
+ * Writing: once a growth has failed, or the bound is met, nothing more is appended, so that a buffer never has a hole
+ * in it; its owner sees `failed` or `full` and throws the whole run away. Reading trusts nothing: each length is
+ * compared with what is left. */
 #include "store/outcome.h"
 #include "store/little.h"
 #include <stdlib.h>
@@ -31,10 +32,16 @@ static bool outcome_grow(struct outcome_buf *b, size_t more)
     return true;
 }
 
-/* Room for `more` bytes, taken already; NULL once the buffer has failed. */
+static bool outcome_passes_bound(const struct outcome_buf *b, size_t more)
+{
+    return b->bound != 0 && (b->len > b->bound || more > b->bound - b->len);
+}
+
+/* Room for `more` bytes, taken already; NULL once the buffer has failed or is full. */
 static uint8_t *outcome_take(struct outcome_buf *b, size_t more)
 {
-    if (b->failed)
+    b->full = b->full || outcome_passes_bound(b, more);
+    if (b->failed || b->full)
         return NULL;
     if (b->cap - b->len < more && !outcome_grow(b, more)) {
         b->failed = true;
@@ -112,7 +119,7 @@ void outcome_array(struct outcome_buf *b, uint32_t n)
 
 void outcome_array_recount(struct outcome_buf *b, size_t at, uint32_t n)
 {
-    if (!b->failed)
+    if (!b->failed && !b->full)
         little_put_u32(b->base + at + 1, n);
 }
 

@@ -38,14 +38,17 @@ enum refusal {
     REFUSAL_VALUE_TOO_LONG, /* The value would grow past the limit: detail is the limit in bytes. */
     REFUSAL_INVALID_CURSOR,
     REFUSAL_UNKNOWN_COMMAND, /* An opcode this version does not have. */
+    REFUSAL_REPLY_TOO_LARGE, /* One answer past the limit: detail is the limit in bytes. */
+    REFUSAL_BATCH_TOO_LARGE, /* The answers before it in its batch have used up what a batch may answer. */
 };
 
 /* A growing buffer of outcomes. Zero-initialise; release with outcome_buf_release().
- * A failed growth sets `failed` and drops what does not fit: check it once, at the end. */
+ * A failed growth sets `failed` and drops what does not fit: check it once, at the end. What would make len pass a
+ * bound (0: none) is dropped likewise, and sets `full`. */
 struct outcome_buf {
     uint8_t *base;
-    size_t len, cap;
-    bool failed;
+    size_t len, cap, bound;
+    bool failed, full;
 };
 
 void outcome_buf_release(struct outcome_buf *b);

@@ -461,11 +461,11 @@ static void slow_reader_is_cut_off_at_the_output_limit(void **state)
     struct harness *h = *state;
     h->config.max_output_bytes = 4u << 20;
     struct client *slow = start_one(h), *other = client_new(h);
-    set_big(slow, 1u << 20);
+    set_big(slow, 6u << 20);
     hold(h, false, true);
-    for (int i = 0; i < 40; i++)
+    for (int i = 0; i < 8; i++)
         client_send_text(slow, "GET big\r\n");
-    expect_waiting(h, 0, 40);
+    expect_waiting(h, 0, 8);
     hold(h, false, false);
     harness_settle(h);
     assert_int_equal(server_stats(h->server)->output_cut_off, 1);
@@ -495,6 +495,28 @@ static void slow_reader_is_waited_for(void **state)
         client_consume(c, VALUE + 2);
     }
     client_expect_silence(c);
+    client_free(c);
+}
+
+/* However many are asked for at once: they are answered in portions, and a client that reads gets them all. */
+static void large_values_come_in_portions(void **state)
+{
+    struct harness *h = *state;
+    enum { VALUE = 1 << 20, N = 60 };
+    h->config.max_output_bytes = 16u << 20;
+    struct client *c = start_one(h);
+    set_big(c, VALUE);
+    for (int i = 0; i < N; i++)
+        client_send_text(c, i % 2 == 0 ? "GET big\r\n" : "GETEX big\r\n");
+    for (int i = 0; i < N; i++) {
+        client_expect(c, "$1048576\r\n");
+        assert_true(client_need(c, VALUE + 2));
+        client_consume(c, VALUE + 2);
+    }
+    assert_int_equal(server_stats(h->server)->output_cut_off, 0);
+    hold(h, false, true);
+    client_send_text(c, "GET big\r\nGET big\r\nGET big\r\n");
+    expect_waiting(h, 0, 1); /* Replies are known to be long by now. */
     client_free(c);
 }
 
@@ -731,6 +753,7 @@ int main(void)
         TEST(pipeline_is_bounded),
         TEST(slow_reader_is_cut_off_at_the_output_limit),
         TEST(slow_reader_is_waited_for),
+        TEST(large_values_come_in_portions),
         TEST(refusal_waits_its_turn),
         TEST(each_failure_has_its_word),
         TEST(reply_modes_drop_the_right_replies),

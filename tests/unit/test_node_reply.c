@@ -62,6 +62,9 @@ static void each_refusal_has_words(void **state)
         {REFUSAL_NO_SUCH_KEY, "-ERR no such key\r\n"},
         {REFUSAL_VALUE_TOO_LONG, "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"},
         {REFUSAL_INVALID_CURSOR, "-ERR invalid cursor\r\n"},
+        {REFUSAL_REPLY_TOO_LARGE, "-TOOLARGE reply of more than because bytes; ask for less at a time\r\n"},
+        {REFUSAL_BATCH_TOO_LARGE, "-OVERLOADED the replies to the commands before it are too large; nothing was done, "
+                                  "try again later\r\n"},
         {(enum refusal)999, "-ERR refused (999): because\r\n"},
     };
     (void)state;

@@ -61,8 +61,8 @@ static int teardown(void **state)
 }
 
 static const char *const refusal_words[] = {
-    "",        "WRONGTYPE",   "NOT_INTEGER", "NOT_FLOAT",      "OVERFLOW",
-    "NAN_INF", "NO_SUCH_KEY", "TOO_LONG",    "INVALID_CURSOR", "UNKNOWN",
+    "",         "WRONGTYPE",      "NOT_INTEGER", "NOT_FLOAT", "OVERFLOW", "NAN_INF", "NO_SUCH_KEY",
+    "TOO_LONG", "INVALID_CURSOR", "UNKNOWN",     "REPLY",     "BATCH",
 };
 
 static void add(struct fixture *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -320,6 +320,74 @@ static void append_and_ranges(void **state)
     CHECK("''", OP_GETRANGE, 0, N(0, -1), A("missing"));
     CHECK("6", OP_STRLEN, 0, N(), A("s"));
     CHECK("0", OP_STRLEN, 0, N(), A("missing"));
+}
+
+#define LARGE ((size_t)8 << 20)
+
+static void add_large(struct command_buf *b, enum command_op op, int flags, struct bytes key, struct bytes value,
+                      uint32_t times)
+{
+    for (uint32_t i = 0; i < times; i++)
+        assert_true(command_add(b, op, (uint16_t)flags, NULL, 0, (struct bytes[]){key, value}, value.base ? 2 : 1) > 0);
+}
+
+/* A request of a few bytes cannot ask for any amount of memory. */
+static void one_reply_has_a_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct bytes value = {.base = calloc(1, LARGE), .len = LARGE}, keys[7];
+    struct command_buf b = {0};
+    enum store_applied what;
+    size_t used;
+    assert_non_null(value.base);
+    for (size_t i = 0; i < 7; i++)
+        keys[i] = (struct bytes){.base = (const uint8_t *)"k", .len = 1};
+    batch_begin(&b, 0, 0, 0);
+    batch_set_count(b.base, 1);
+    add_large(&b, OP_SET, 0, keys[0], value, 1);
+    assert_int_equal(store_apply(f->store, 1, 1, b.base, b.len, &f->out, &what), 0);
+    for (uint32_t n = 5; n <= 7; n++) {
+        b.len = f->out.len = 0;
+        command_add(&b, OP_MGET, 0, NULL, 0, keys, n);
+        assert_int_equal(store_read(f->store, b.base, b.len, 0, &f->out, &used), 0);
+        if (n == 5)
+            assert_int_equal(f->out.len, 5 + n * (5 + LARGE));
+        else
+            assert_string_equal(outcome_text(f), "!REPLY 50331648");
+    }
+    GET("none", "nil"); /* The limit is gone with the command. */
+    command_buf_release(&b);
+    free((void *)value.base);
+}
+
+/* What stands in the log is run by every node at every start: the answers of a batch have a limit, past which only
+ * commands go on that answer little. */
+static void one_batch_has_a_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct bytes value = {.base = calloc(1, LARGE), .len = LARGE}, key = {(const uint8_t *)"k", 1}, none = {0};
+    struct command_buf b = {0};
+    enum store_applied what;
+    assert_non_null(value.base);
+    batch_begin(&b, 0, 0, 0);
+    batch_set_count(b.base, 17);
+    add_large(&b, OP_SET, 0, key, value, 1);
+    add_large(&b, OP_GET, 0, key, none, 6);
+    add_large(&b, OP_GETEX, 0, key, none, 6);
+    add_large(&b, OP_SET, CMD_GET, key, key, 1);
+    add_large(&b, OP_STRLEN, 0, key, none, 1);
+    add_large(&b, OP_DEL, 0, key, none, 2);
+    assert_int_equal(store_apply(f->store, 1, 1, b.base, b.len, &f->out, &what), 0);
+    size_t values = 8 * (5 + LARGE) + 1; /* OK, and as many as it took to pass the limit. */
+    assert_int_equal(f->out.base[values], OUTCOME_REFUSAL);
+    f->out.len -= values;
+    memmove(f->out.base, f->out.base + values, f->out.len);
+    f->text[0] = '\0';
+    for (size_t at = 0; at < f->out.len;)
+        at = add_outcome(f, at);
+    assert_string_equal(f->text, "!BATCH!BATCH!BATCH!BATCH!BATCH!BATCH10");
+    command_buf_release(&b);
+    free((void *)value.base);
 }
 
 static void values_do_not_outgrow_the_limit(void **state)
@@ -896,6 +964,8 @@ int main(void)
         TEST(about_keys),
         TEST(scan_meets_what_stays),
         TEST(scan_passes_due_keys_in_bounded_steps),
+        TEST(one_reply_has_a_limit),
+        TEST(one_batch_has_a_limit),
         TEST(randomkey_reaches_all_of_few),
         TEST(broken_commands_are_refused),
         TEST(any_command_runs_alike_on_two_stores),
