@@ -17,6 +17,7 @@ struct inode {
     uint8_t *now, *kept; /* Both `capacity` bytes. */
     uint8_t *dirty;      /* One byte for each sector. */
     size_t now_len, kept_len, capacity;
+    size_t cut_at; /* Cut off here since it was last synced, and perhaps written again; SIZE_MAX: was not. */
 };
 
 struct entry {
@@ -98,6 +99,7 @@ static void *must(void *p)
 static struct inode *inode_new(struct fakedisk *d)
 {
     struct inode *i = must(calloc(1, sizeof *i));
+    i->cut_at = SIZE_MAX;
     i->next = d->inodes;
     d->inodes = i;
     return i;
@@ -130,8 +132,21 @@ static void inode_reserve(struct inode *i, size_t len)
 /* What becomes of the dirty sectors. */
 enum settle { SETTLE_KEEP, SETTLE_LOSE, SETTLE_CHANCE };
 
+/* File systems cut a file off at once or not at all. */
+static void inode_settle_cut(struct fakedisk *d, struct inode *i, enum settle how)
+{
+    size_t at = i->cut_at;
+    i->cut_at = SIZE_MAX;
+    if (at >= i->capacity || how == SETTLE_LOSE || (how == SETTLE_CHANCE && !coin(d)))
+        return;
+    memset(i->kept + at, 0, i->capacity - at);
+    if (i->kept_len > at)
+        i->kept_len = at;
+}
+
 static void inode_settle(struct fakedisk *d, struct inode *i, enum settle how)
 {
+    inode_settle_cut(d, i, how);
     for (size_t s = 0; s < i->capacity / FAKEDISK_SECTOR; s++) {
         if (!i->dirty[s])
             continue;
@@ -151,6 +166,7 @@ static void inode_restart(struct inode *i)
         memcpy(i->now, i->kept, i->capacity);
         memset(i->dirty, 0, i->capacity / FAKEDISK_SECTOR);
     }
+    i->cut_at = SIZE_MAX;
     i->now_len = i->kept_len;
 }
 
@@ -259,7 +275,7 @@ static enum gate gate(struct fakedisk *d, bool needs_space, const char *what, in
     return GATE_POWER;
 }
 
-static uint64_t used(const struct fakedisk *d)
+uint64_t fakedisk_used(const struct fakedisk *d)
 {
     uint64_t bytes = 0;
     for (size_t i = 0; i < d->now.n; i++)
@@ -269,7 +285,7 @@ static uint64_t used(const struct fakedisk *d)
 
 static bool has_room(const struct fakedisk *d, const struct inode *i, uint64_t end)
 {
-    return end <= i->now_len || used(d) + (end - i->now_len) <= d->room;
+    return end <= i->now_len || fakedisk_used(d) + (end - i->now_len) <= d->room;
 }
 
 /* ---- The calls of struct io_ops ---- */
@@ -389,6 +405,23 @@ static int disk_allocate(struct io_file *f, uint64_t len)
     inode_reserve(f->inode, (size_t)len);
     if (len > f->inode->now_len)
         f->inode->now_len = (size_t)len;
+    return rc;
+}
+
+int fakedisk_truncate(struct fakedisk *d, struct io_file *f, uint64_t len)
+{
+    struct inode *i = f->inode;
+    int rc;
+    if (gate(d, false, "truncate", &rc) == GATE_FAILED)
+        return rc;
+    if (len >= i->now_len)
+        return rc;
+    size_t gone = ((size_t)len + FAKEDISK_SECTOR - 1) / FAKEDISK_SECTOR;
+    memset(i->now + len, 0, i->now_len - (size_t)len);
+    memset(i->dirty + gone, 0, i->capacity / FAKEDISK_SECTOR - gone); /* What was written there never arrives. */
+    i->now_len = (size_t)len;
+    if (len < i->cut_at)
+        i->cut_at = (size_t)len;
     return rc;
 }
 
@@ -678,6 +711,14 @@ uint8_t *fakedisk_bytes(struct fakedisk *d, const char *name, size_t *ret_len)
         return NULL;
     *ret_len = e->inode->now_len;
     return e->inode->now;
+}
+
+bool fakedisk_exists(struct fakedisk *d, const char *name, size_t *ret_len)
+{
+    const struct entry *e = find(&d->now, name);
+    if (e != NULL)
+        *ret_len = e->inode->now_len;
+    return e != NULL;
 }
 
 struct fakedisk *fakedisk_clone(struct fakedisk *d)

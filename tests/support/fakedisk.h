@@ -32,12 +32,17 @@ void fakedisk_run_all(struct fakedisk *d);
 bool fakedisk_idle(const struct fakedisk *d, enum io_lane lane);
 uint64_t fakedisk_timer_at(const struct fakedisk *d); /* UINT64_MAX: never set. */
 
+/* What struct io lacks and SQLite needs: cut a file off at len bytes (one that is shorter stays as it is). */
+int fakedisk_truncate(struct fakedisk *d, struct io_file *f, uint64_t len);
+
 /* ---- Trouble ---- */
-/* Calls made so far that change something (open to create, write, sync, allocate, rename, unlink, sync_dir). */
+/* Calls made so far that change something (open to create, write, sync, allocate, truncate, rename, unlink,
+ * sync_dir). */
 uint64_t fakedisk_calls(const struct fakedisk *d);
 /* Let call number `call` (as counted above, the next one is fakedisk_calls()) fail. FULL lasts until lifted by
  * fakedisk_room(). */
 void fakedisk_fail_at(struct fakedisk *d, uint64_t call, enum fakedisk_fault fault);
+uint64_t fakedisk_used(const struct fakedisk *d); /* Bytes of all files. */
 /* Bytes the disk can hold; more fails with IO_ENOSPC. */
 void fakedisk_room(struct fakedisk *d, uint64_t bytes);
 bool fakedisk_powered(const struct fakedisk *d);
@@ -51,6 +56,7 @@ void fakedisk_kill(struct fakedisk *d);
 /* ---- Looking and tampering ---- */
 /* Bytes of a file as written; NULL when there is none. Valid until the next change. */
 uint8_t *fakedisk_bytes(struct fakedisk *d, const char *name, size_t *ret_len);
+bool fakedisk_exists(struct fakedisk *d, const char *name, size_t *ret_len);
 /* A copy of the whole disk, as written and all of it synced. */
 struct fakedisk *fakedisk_clone(struct fakedisk *d);
 void fakedisk_remove(struct fakedisk *d, const char *name);

@@ -1,0 +1,371 @@
+/* clients.c - see clients.h. The functions that requests.c expects of conn.c are here. */
+#include "tests/sim/clients.h"
+#include "tests/sim/nodes.h"
+#include "tests/sim/profile.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEADLINE_SLACK_MS 150
+
+enum queue { QUEUE_WRITES, QUEUE_READS };
+
+struct conn { /* What requests.c sees. */
+    unsigned refs;
+    int client; /* -1: the client has gone away. */
+};
+
+struct client {
+    const struct workload *work;
+    struct conn *conn; /* NULL: it thinks. */
+    int node;
+    struct op *first, **last;
+    unsigned unanswered; /* Of the ops, from the first on; those behind are held back. */
+    enum queue queue;    /* Which one they are in. */
+};
+static struct client clients[CLIENTS];
+static bool quiet;
+static uint64_t calm_us; /* Since when; UINT64_MAX: not yet. */
+static uint64_t answers, order;
+
+const struct workload *const workloads[] = {&work_counter, &work_register, &work_set, &work_pair,
+                                            &work_ttl,     &work_pipeline, NULL};
+
+struct conn *conn_ref(struct conn *c)
+{
+    c->refs++;
+    return c;
+}
+
+void conn_unref(struct conn *c)
+{
+    if (--c->refs == 0)
+        free(c);
+}
+
+struct requests *node_requests(struct node *n)
+{
+    return &((struct sim_node *)(void *)n)->cluster.requests;
+}
+
+static struct node *as_node(int i)
+{
+    return (struct node *)(void *)&nodes[i];
+}
+
+uint64_t clients_answers(void)
+{
+    return answers;
+}
+
+uint64_t clients_order(void)
+{
+    return ++order;
+}
+
+/* ---- Between bursts ---- */
+
+static void begin_burst(struct event *e);
+
+static void think(int k)
+{
+    world_in(100 + below(CHANCE_CLIENTS, profile.think_us), -1, begin_burst)->a = (uint64_t)k;
+}
+
+static void leave(int k)
+{
+    struct client *c = &clients[k];
+    c->conn->client = -1;
+    conn_unref(c->conn);
+    c->conn = NULL;
+    c->unanswered = 0;
+    think(k);
+}
+
+static struct op *pop(struct client *c)
+{
+    struct op *op = c->first;
+    c->first = op->next;
+    if (c->first == NULL)
+        c->last = &c->first;
+    return op;
+}
+
+static void end_op(struct op *op, enum op_end how)
+{
+    op->work->ended(op, how);
+    free(op);
+}
+
+/* ---- Asking ---- */
+
+/* 0, or requests' refusal. */
+static int ask(struct client *c, struct op *op)
+{
+    struct node *n = as_node(c->node);
+    enum queue queue = op->is_write ? QUEUE_WRITES : QUEUE_READS;
+    if (c->unanswered > 0)
+        queue = c->queue;
+    struct command_buf *buf = queue == QUEUE_WRITES ? requests_write_buf(n) : requests_read_buf(n);
+    long at = op->work->encode(op, buf);
+    c->unanswered++;
+    c->queue = queue;
+    int rc = queue == QUEUE_WRITES ? requests_write(n, c->conn, at, op->deadline_ms)
+                                   : requests_read(n, c->conn, at, op->deadline_ms);
+    if (rc != 0)
+        c->unanswered--;
+    return rc;
+}
+
+static bool must_wait(const struct client *c, const struct op *op)
+{
+    return c->unanswered > 0 && op->is_write && c->queue == QUEUE_READS;
+}
+
+/* Ask what is held back, as far as the rules allow. */
+static void ask_held(int k)
+{
+    struct client *c = &clients[k];
+    struct op *op = c->first;
+    for (unsigned i = 0; i < c->unanswered; i++)
+        op = op->next;
+    while (op != NULL && !must_wait(c, op)) {
+        struct op *next = op->next;
+        op->held = false;
+        if (ask(c, op) != 0) {
+            op->held = true;
+            if (c->unanswered > 0)
+                return; /* A refusal must not overtake answers. */
+            end_op(pop(c), OP_REFUSED);
+        }
+        op = next;
+    }
+    node_wants_turn(c->node);
+}
+
+static void add_op(int k, uint64_t deadline_ms)
+{
+    struct client *c = &clients[k];
+    struct op *op = must(calloc(1, sizeof *op));
+    op->work = c->work;
+    op->client = k;
+    op->node = c->node;
+    op->held = true;
+    op->began_us = world.now_us;
+    op->ask_order = clients_order();
+    op->deadline_ms = deadline_ms;
+    c->work->choose(op);
+    *c->last = op;
+    c->last = &op->next;
+}
+
+static void begin_burst(struct event *e)
+{
+    int k = (int)e->a;
+    struct client *c = &clients[k];
+    if (quiet)
+        return;
+    c->node = (int)below(CHANCE_CLIENTS, (uint64_t)n_nodes);
+    if (!node_counts(&nodes[c->node]) || nodes[c->node].paused_until_us > world.now_us) {
+        world_in(5000, -1, begin_burst)->a = (uint64_t)k;
+        return;
+    }
+    c->conn = must(calloc(1, sizeof *c->conn));
+    c->conn->refs = 1;
+    c->conn->client = k;
+    c->unanswered = 0;
+    /* One deadline for all: of a connection's requests, none may fail before an older one. */
+    uint64_t deadline_ms = node_now_us(&nodes[c->node]) / 1000 + between(CHANCE_CLIENTS, 300, 2000);
+    for (uint64_t n = between(CHANCE_CLIENTS, 1, c->work->burst_max); n > 0; n--)
+        add_op(k, deadline_ms);
+    ask_held(k);
+    if (c->first == NULL)
+        leave(k);
+}
+
+/* ---- Answers ---- */
+
+/* The oldest unanswered operation of a connection; NULL when its client has gone or its node no longer counts. */
+static struct client *client_of(struct conn *conn)
+{
+    if (conn->client < 0 || !node_counts(&nodes[clients[conn->client].node]))
+        return NULL;
+    struct client *c = &clients[conn->client];
+    if (c->unanswered == 0)
+        fail("client %d got an answer to nothing", conn->client);
+    return c;
+}
+
+static void answered(int k)
+{
+    struct client *c = &clients[k];
+    if (c->unanswered == 0)
+        ask_held(k);
+    if (c->first == NULL)
+        leave(k);
+}
+
+void conn_answer(struct conn *conn, const uint8_t *outcome, size_t len)
+{
+    struct outcome o;
+    struct client *c = client_of(conn);
+    if (c == NULL)
+        return;
+    int k = conn->client;
+    if (outcome_next(outcome, len, &o) == 0)
+        fail("client %d got an outcome that cannot be read", k);
+    answers++;
+    c->unanswered--;
+    struct op *op = pop(c);
+    trace((uint64_t)k << 32 ^ (uint64_t)o.n ^ (uint64_t)o.tag << 16 ^ op->ask_order);
+    op->work->answered(op, outcome, len);
+    free(op);
+    answered(k);
+}
+
+void conn_fail(struct conn *conn, enum request_failure why)
+{
+    static const char *const words[] = {"no leader", "no quorum", "no link", "unknown", "no space", "stopping"};
+    struct client *c = client_of(conn);
+    if (c == NULL)
+        return;
+    int k = conn->client;
+    c->unanswered--;
+    struct op *op = pop(c);
+    if (!op->is_write && why == REQUEST_UNKNOWN && c->queue == QUEUE_READS)
+        fail("client %d was told that the outcome of a read is unknown", k);
+    trace((uint64_t)k << 32 ^ (uint64_t)why);
+    say("client %d, %s: n%d fails its request %llu: %s", k, op->work->name, c->node + 1,
+        (unsigned long long)op->ask_order, words[why]);
+    end_op(op, why == REQUEST_UNKNOWN ? OP_UNKNOWN : OP_REFUSED);
+    answered(k);
+}
+
+/* The connection breaks: what was asked may have been done. */
+static void hang_up(int k)
+{
+    struct client *c = &clients[k];
+    while (c->first != NULL) {
+        struct op *op = pop(c);
+        enum op_end how = op->held ? OP_REFUSED : OP_UNKNOWN;
+        end_op(op, how);
+    }
+    leave(k);
+}
+
+void clients_node_ended(int i)
+{
+    for (int k = 0; k < CLIENTS; k++)
+        if (clients[k].conn != NULL && clients[k].node == i)
+            hang_up(k);
+}
+
+void clients_check_deadlines(int i)
+{
+    struct sim_node *n = &nodes[i];
+    uint64_t now_ms = node_now_us(n) / 1000;
+    for (int k = 0; k < CLIENTS; k++) {
+        const struct client *c = &clients[k];
+        if (c->conn == NULL || c->node != i || c->first == NULL || c->first->held)
+            continue;
+        if (now_ms > c->first->deadline_ms + DEADLINE_SLACK_MS && n->paused_until_us + 1000000 < world.now_us)
+            fail("client %d has had no answer from n%d since its deadline %llu ms ago", k, i + 1,
+                 (unsigned long long)(now_ms - c->first->deadline_ms));
+    }
+}
+
+/* ---- A run ---- */
+
+void clients_begin(void)
+{
+    size_t n = 0;
+    while (workloads[n] != NULL)
+        workloads[n++]->begin();
+    memset(clients, 0, sizeof clients);
+    quiet = false;
+    calm_us = UINT64_MAX;
+    answers = order = 0;
+    for (int k = 0; k < CLIENTS; k++) {
+        clients[k].work = workloads[(size_t)k % n];
+        clients[k].last = &clients[k].first;
+        think(k);
+    }
+}
+
+void clients_quiet(void)
+{
+    quiet = true;
+}
+
+void clients_calm(void)
+{
+    calm_us = world.now_us;
+}
+
+bool clients_are_calm(uint64_t since_us)
+{
+    return since_us >= calm_us;
+}
+
+void clients_finish(void)
+{
+    for (int k = 0; k < CLIENTS; k++)
+        if (clients[k].conn != NULL)
+            fail("client %d never had an answer", k);
+    for (size_t i = 0; workloads[i] != NULL; i++)
+        workloads[i]->finish();
+}
+
+void clients_end(void)
+{
+    for (int k = 0; k < CLIENTS; k++)
+        if (clients[k].conn != NULL)
+            hang_up(k);
+}
+
+/* ---- For workloads ---- */
+
+struct bytes text_of(const char *text)
+{
+    return (struct bytes){(const uint8_t *)text, strlen(text)};
+}
+
+uint64_t number_in(const struct op *op, const uint8_t *outcome, size_t len)
+{
+    struct outcome o;
+    char text[32];
+    outcome_next(outcome, len, &o);
+    if (o.tag == OUTCOME_NIL)
+        return 0;
+    if (o.tag != OUTCOME_BULK)
+        fail("%s: client %d got a '%c'", op->work->name, op->client, (int)o.tag);
+    size_t n = o.len < sizeof text - 1 ? o.len : sizeof text - 1;
+    memcpy(text, o.bytes, n);
+    text[n] = '\0';
+    return strtoull(text, NULL, 10);
+}
+
+struct bytes padded(uint64_t number)
+{
+    static char text[4096];
+    size_t len = (size_t)snprintf(text, sizeof text, "%llu ", (unsigned long long)number);
+    size_t more = below(CHANCE_CLIENTS, profile.value_bytes);
+    memset(text + len, 'x', more);
+    return (struct bytes){(const uint8_t *)text, len + more};
+}
+
+struct outcome state_answer(int node, enum command_op op, const char *key)
+{
+    static struct outcome_buf out;
+    struct command_buf buf = {0};
+    struct outcome o;
+    size_t used;
+    struct bytes arg = text_of(key);
+    out.len = 0;
+    command_add(&buf, op, 0, NULL, 0, &arg, 1);
+    if (store_read(nodes[node].cluster.store, buf.base, buf.len, 0, &out, &used) != 0 ||
+        outcome_next(out.base, out.len, &o) == 0)
+        fail("n%d cannot read its state", node + 1);
+    command_buf_release(&buf);
+    return o;
+}
