@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <openssl/evp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,8 @@
 #define NODE_TICK_MS 10 /* While requests wait: deadlines and retries. */
 #define NODE_HOUSEKEEPING_MS 100
 #define NODE_FLUSH_ROWS 50000
+#define NODE_CHECK_FIRST_MS 5000     /* All of the state file is looked at so long after the start, */
+#define NODE_CHECK_EVERY_MS 86400000 /* and again so often. */
 #define NODE_DIRTY_CACHES 4 /* Writes are refused when what SQLite has yet to take is this many times the cache. */
 #define NODE_PATH_BYTES (4096 + 64)
 
@@ -46,6 +49,13 @@ struct node {
     struct snapshot_info made;
     char work_error[256];
     int work_rc;
+
+    uv_work_t check_state;
+    bool checking_state;
+    atomic_bool check_stop;
+    uint64_t check_at_ms, check_installs; /* installs: snapshots put in place when it began */
+    char check_error[256];
+    int check_rc;
 
     bool draining, drained;
     uint64_t drain_until_ms;
@@ -137,6 +147,45 @@ static int on_check_snapshot(void *ctx)
     return begin_work(ctx, WORK_CHECKING);
 }
 
+/* ---- The state file, looked at as a whole: disks forget in silence ---- */
+
+static uint64_t installs(const struct node *n)
+{
+    struct replica_status s;
+    replica_status(n->cluster.replica, &s);
+    return s.snapshots_installed;
+}
+
+static void check_state_work(uv_work_t *work)
+{
+    struct node *n = work->data;
+    n->check_rc = snapshot_check_state(n->config.data_dir, n->cluster_id, &n->check_stop, n->check_error);
+}
+
+/* A file that was replaced meanwhile may have been met half way. */
+static void check_state_done(uv_work_t *work, int status)
+{
+    struct node *n = work->data;
+    n->checking_state = false;
+    if (n->closing || status != 0 || n->check_rc == 0 || n->check_installs != installs(n))
+        return;
+    if (n->check_rc == STORE_ECORRUPT)
+        on_die(n, NODE_EXIT_DATA_DIR, n->check_error);
+    else
+        log_warning("the state file could not be checked: %s", n->check_error);
+}
+
+static void check_state_when_due(struct node *n)
+{
+    uint64_t now = uv_now(n->loop);
+    if (n->checking_state || now < n->check_at_ms)
+        return;
+    n->check_at_ms = now + NODE_CHECK_EVERY_MS;
+    n->check_state.data = n;
+    n->check_installs = installs(n);
+    n->checking_state = uv_queue_work(n->loop, &n->check_state, check_state_work, check_state_done) == 0;
+}
+
 static void store_notify(void *ctx) /* On the flusher's thread. */
 {
     struct node *n = ctx;
@@ -206,6 +255,7 @@ static void on_housekeeping(uv_timer_t *h)
 {
     struct node *n = h->data;
     cluster_housekeep(&n->cluster);
+    check_state_when_due(n);
     if (n->draining)
         drain_continue(n);
 }
@@ -361,6 +411,7 @@ static void start_handles(struct node *n)
 {
     uv_prepare_start(&n->prepare, on_prepare); /* Last started, first run: before the links' own. */
     uv_check_start(&n->check, on_check);
+    n->check_at_ms = uv_now(n->loop) + NODE_CHECK_FIRST_MS;
     uv_timer_start(&n->tick, on_tick, NODE_TICK_MS, NODE_TICK_MS);
     uv_timer_start(&n->housekeeping, on_housekeeping, NODE_HOUSEKEEPING_MS, NODE_HOUSEKEEPING_MS);
 }
@@ -432,6 +483,7 @@ void node_close(struct node *n)
         return;
     struct replica *replica = n->cluster.replica;
     n->closing = true;
+    atomic_store(&n->check_stop, true);
     n->links_closed = n->links == NULL;
     if (n->io != NULL)
         io_uv_set_links(n->io, NULL);
@@ -439,7 +491,8 @@ void node_close(struct node *n)
         replica_stop(replica);
     links_close(n->links, on_links_closed, n);
     stop_handles(n);
-    while (!n->links_closed || n->working != WORK_NONE || (replica != NULL && replica_busy(replica)))
+    while (!n->links_closed || n->working != WORK_NONE || n->checking_state ||
+           (replica != NULL && replica_busy(replica)))
         uv_run(n->loop, UV_RUN_ONCE);
     cluster_close(&n->cluster); /* Joins the flusher, which may call store_notify() until then. */
     io_uv_close(n->io);

@@ -1,5 +1,6 @@
 /* snapshot.c - the whole state as one file: made beside a running store, and judged before it is believed.
- * Making reads one view of the file on a connection of its own, so flushes go on meanwhile; the copy is compact,
+ * Making reads one view of the file on a connection of its own, so flushes go on meanwhile; so does the check of the
+ * state file itself, which is damaged unseen while nobody reads what was hit. The copy is compact,
  * written under another name, synced, and renamed, so that dest is never half a snapshot. Checking believes nothing:
  * every page is looked at, every row's digest computed, and their sum compared with the state hash. */
 #include "store/rows_internal.h"
@@ -145,7 +146,7 @@ int snapshot_make(const char *db_dir, const char *dest, char error[256], struct 
 /* ---- checking ---- */
 
 /* SQLite's own look at every page; what it finds is told. */
-static int check_pages(sqlite3 *db, char error[SCHEMA_ERROR_BYTES])
+static int check_pages(sqlite3 *db, const char *subject, char error[SCHEMA_ERROR_BYTES])
 {
     sqlite3_stmt *stmt = NULL;
     bool whole = false;
@@ -156,7 +157,7 @@ static int check_pages(sqlite3 *db, char error[SCHEMA_ERROR_BYTES])
         const char *found = (const char *)sqlite3_column_text(stmt, 0);
         whole = found != NULL && strcmp(found, "ok") == 0;
         if (!whole)
-            snprintf(error, SCHEMA_ERROR_BYTES, "the snapshot is damaged: %s", found == NULL ? "out of memory" : found);
+            snprintf(error, SCHEMA_ERROR_BYTES, "%s is damaged: %s", subject, found == NULL ? "out of memory" : found);
     }
     sqlite3_finalize(stmt);
     if (rc != SQLITE_ROW)
@@ -201,12 +202,12 @@ static int sum_rows(sqlite3 *db, struct rows_totals *ret)
     return rc;
 }
 
-static int check_rows(sqlite3 *db, const struct meta *m, char error[SCHEMA_ERROR_BYTES])
+static int check_rows(sqlite3 *db, const struct meta *m, const char *subject, char error[SCHEMA_ERROR_BYTES])
 {
     struct rows_totals sum;
     int rc = sum_rows(db, &sum);
     if (rc == STORE_ECORRUPT)
-        snprintf(error, SCHEMA_ERROR_BYTES, "the snapshot is damaged: row %" PRIu64 " does not have its digest",
+        snprintf(error, SCHEMA_ERROR_BYTES, "%s is damaged: row %" PRIu64 " does not have its digest", subject,
                  sum.count + 1);
     else if (rc != 0)
         schema_explain(db, rc, "checking a snapshot", error);
@@ -215,9 +216,9 @@ static int check_rows(sqlite3 *db, const struct meta *m, char error[SCHEMA_ERROR
     if (sum.hash == m->hash && sum.count == m->keys && sum.expiring == m->keys_with_ttl)
         return 0;
     snprintf(error, SCHEMA_ERROR_BYTES,
-             "the snapshot is damaged: its rows (%" PRIu64 ", hash %016" PRIx64
-             ") are not those it stands for (%" PRIu64 ", hash %016" PRIx64 ")",
-             sum.count, sum.hash, m->keys, m->hash);
+             "%s is damaged: its rows (%" PRIu64 ", hash %016" PRIx64 ") are not those it stands for (%" PRIu64
+             ", hash %016" PRIx64 ")",
+             subject, sum.count, sum.hash, m->keys, m->hash);
     return STORE_ECORRUPT;
 }
 
@@ -225,13 +226,13 @@ static int check(sqlite3 *db, const char *path, char error[SCHEMA_ERROR_BYTES], 
 {
     struct snapshot_info info = {0};
     struct meta m = {0};
-    int rc = check_pages(db, error);
+    int rc = check_pages(db, "the snapshot", error);
     if (rc == 0)
         rc = fill_info(db, path, error, &m, &info);
     if (rc == 0)
         rc = check_length(db, info.bytes, error);
     if (rc == 0)
-        rc = check_rows(db, &m, error);
+        rc = check_rows(db, &m, "the snapshot", error);
     if (rc == 0)
         *ret = info;
     return rc;
@@ -247,5 +248,47 @@ int snapshot_check(const char *path, const uint8_t *cluster_id, char error[256],
         return rc;
     rc = check(db, path, error, ret);
     sqlite3_close(db);
+    return rc;
+}
+
+/* ---- the state file itself ---- */
+
+#define CHECK_STOP_STEPS 10000 /* Of SQLite's machine, between two looks at whether to stop. */
+
+static int is_stopped(void *ctx)
+{
+    const atomic_bool *stop = ctx;
+    return atomic_load(stop);
+}
+
+/* All of it in one view: what is flushed meanwhile does not show. */
+static int check_view(sqlite3 *db, const char *path, char error[SCHEMA_ERROR_BYTES])
+{
+    struct snapshot_info info;
+    struct meta m = {0};
+    int rc = schema_run(db, "BEGIN");
+    if (rc != 0)
+        return schema_explain(db, rc, "checking the state file", error);
+    rc = fill_info(db, path, error, &m, &info);
+    if (rc == 0)
+        rc = check_pages(db, "the state file", error);
+    if (rc == 0)
+        rc = check_rows(db, &m, "the state file", error);
+    return rc;
+}
+
+int snapshot_check_state(const char *db_dir, const uint8_t *cluster_id, const atomic_bool *stop, char error[256])
+{
+    char *path;
+    sqlite3 *db;
+    if (asprintf(&path, "%s/%s", db_dir, STORE_FILE) == -1)
+        return schema_explain(NULL, STORE_ENOMEM, "checking the state file", error);
+    int rc = schema_open(path, SCHEMA_READ, cluster_id, error, &db);
+    if (rc == 0) {
+        sqlite3_progress_handler(db, CHECK_STOP_STEPS, is_stopped, (void *)(uintptr_t)stop);
+        rc = check_view(db, path, error);
+        sqlite3_close(db);
+    }
+    free(path);
     return rc;
 }

@@ -4,6 +4,7 @@
 #pragma once
 #include "store/command.h"
 #include "store/outcome.h"
+#include <stdatomic.h>
 
 struct store;
 
@@ -111,6 +112,10 @@ struct snapshot_info {
 int snapshot_make(const char *db_dir, const char *dest, char error[256], struct snapshot_info *ret);
 /* Open a snapshot file and check that it is whole, ours and of this cluster. Any thread. */
 int snapshot_check(const char *path, const uint8_t *cluster_id, char error[256], struct snapshot_info *ret);
+/* Look at all of the state file beside a running store: every page, every row, and whether they add up to the state
+ * hash. A damaged key would otherwise only look missing. Any thread; ends early, with some error, once *stop is true.
+ */
+int snapshot_check_state(const char *db_dir, const uint8_t *cluster_id, const atomic_bool *stop, char error[256]);
 /* Replace the state by dir/incoming.db, which snapshot_check() accepted: rename, sync, reopen, forget all
  * rows in memory. On failure the store is unusable and the node must stop. */
 int store_install(struct store *s);

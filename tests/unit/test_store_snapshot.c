@@ -191,6 +191,40 @@ static void damage_is_found(void **state)
     free(c.base);
 }
 
+/* A damaged key looks missing to whoever asks for it, but not to one who looks at all rows. */
+static void damage_of_the_state_is_found(void **state)
+{
+    struct fixture *f = *state;
+    atomic_bool stop = false;
+    char error[256] = "", path[FIXTURE_PATH];
+    static const uint8_t key[] = "the-key-that-is-hit";
+    struct command_buf b = {0};
+    struct outcome_buf out = {0};
+    enum store_applied what;
+    advance(f, 200);
+    batch_begin(&b, 0, 0, 0);
+    batch_set_count(b.base, 1);
+    command_add(&b, OP_SET, 0, NULL, 0, (struct bytes[]){{key, sizeof key - 1}, {key, 3}}, 2);
+    assert_int_equal(store_apply(f->store, 201, 1, b.base, b.len, &out, &what), 0);
+    assert_int_equal(store_flush_now(f->store), 0);
+    assert_int_equal(snapshot_check_state(f->dir, fixture_cluster, &stop, error), 0);
+    store_close(f->store);
+    fixture_path(path, f->dir, STORE_FILE);
+    struct content c = content_read(path);
+    uint8_t *at = memmem(c.base, c.len, key, sizeof key - 1);
+    assert_non_null(at);
+    at[4] ^= 1;
+    content_write(path, c.base, c.len);
+    f->store = fixture_open(&f->options);
+    assert_int_equal(snapshot_check_state(f->dir, fixture_cluster, &stop, error), STORE_ECORRUPT);
+    assert_non_null(strstr(error, "the state file is damaged"));
+    stop = true;
+    assert_int_not_equal(snapshot_check_state(f->dir, fixture_cluster, &stop, error), 0);
+    command_buf_release(&b);
+    outcome_buf_release(&out);
+    free(c.base);
+}
+
 /* ---- installing ---- */
 
 /* A store of its own that has applied the log up to `to`, its snapshot put where f's store receives one. */
@@ -304,6 +338,7 @@ int main(void)
         TEST(snapshots_are_whole_while_the_store_works),
         TEST(what_is_no_snapshot_is_refused),
         TEST(damage_is_found),
+        TEST(damage_of_the_state_is_found),
         TEST(installing_replaces_all),
         TEST(installing_heals_a_damaged_file),
         TEST(an_accepted_snapshot_is_installed_on_opening),
