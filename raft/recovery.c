@@ -239,6 +239,7 @@ static int read_records(struct recovery *v)
             return rc;
         v->end += record_bytes(r.len);
         v->chain = r.crc;
+        v->synced = r.synced;
     }
 }
 
@@ -255,7 +256,7 @@ static int read_file(struct recovery *v, uint64_t number)
     if (rc != 0)
         return rc;
     v->seed = v->chain = v->reader.seed;
-    v->end = SEGMENT_HEADER_BYTES;
+    v->end = v->synced = SEGMENT_HEADER_BYTES;
     v->file_bytes = v->reader.size;
     v->last_index = 0;
     v->marked = false;
@@ -332,6 +333,23 @@ int recovery_run(struct recovery *v, const struct recovery_names *names, uint64_
     return rc;
 }
 
+/* The last process may have ended because a sync failed. What it wrote can then be read from the system's memory,
+ * though it is not on the disk, and the next sync would pass over it: it counts as written. Written again, it is
+ * written. */
+static int write_again(struct recovery *v, struct io_file *f)
+{
+    static uint8_t bytes[64 << 10];
+    for (uint64_t at = v->synced; at < v->end;) {
+        uint64_t left = v->end - at;
+        long n = v->io->ops->pread(f, bytes, left < sizeof bytes ? (size_t)left : sizeof bytes, at);
+        struct iovec iov = {bytes, n > 0 ? (size_t)n : 0};
+        if (n <= 0 || v->io->ops->pwritev(f, &iov, 1, at) != 0)
+            return refuse_io(v, LOG_EIO);
+        at += iov.iov_len;
+    }
+    return 0;
+}
+
 int recovery_finish_tail(struct recovery *v, struct io_file *f)
 {
     static uint8_t zeros[64 << 10];
@@ -342,7 +360,7 @@ int recovery_finish_tail(struct recovery *v, struct io_file *f)
             return refuse_io(v, LOG_EIO);
         at += iov.iov_len;
     }
-    return 0;
+    return write_again(v, f);
 }
 
 void recovery_release(struct recovery *v)

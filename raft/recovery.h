@@ -30,6 +30,7 @@ struct recovery {
     uint64_t file_bytes;          /* Its size. */
     uint64_t last_index;          /* Of the last record in it that was an entry; 0: none. */
     bool marked;                  /* Its last record is a mark. */
+    uint64_t synced;              /* What of it is known to have been synced ends here. */
     uint64_t leftover_end;        /* Whole records behind a torn tail end here; 0: none. */
 };
 
@@ -41,8 +42,8 @@ void recovery_names_release(struct recovery_names *n);
  * which are empty, and the fields after `reader`. Errors, with a sentence: LOG_EIO, LOG_ENOMEM, LOG_ECORRUPT,
  * LOG_EVERSION, LOG_EFOREIGN. */
 int recovery_run(struct recovery *v, const struct recovery_names *names, uint64_t floor);
-/* Wipe whole records left behind a torn tail in the last file, so that they never count. 0 or LOG_EIO, with a sentence.
- */
+/* Before the last file is synced: wipe whole records left behind a torn tail, so that they never count, and write what
+ * may never have been synced once more. 0 or LOG_EIO, with a sentence. */
 int recovery_finish_tail(struct recovery *v, struct io_file *f);
 void recovery_release(struct recovery *v);
 /* "node 3 of cluster 00112233445566778899aabbccddeeff" */

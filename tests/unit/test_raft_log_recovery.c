@@ -101,6 +101,36 @@ static void crash_after_crash(void **state)
     model_free(m);
 }
 
+/* A sync fails, and the process with it. The next one finds the records in the system's memory, from where no sync
+ * brings them to the disk, since they count as written there. What it then promises must survive a power failure all
+ * the same. */
+static void failed_sync_is_made_up_for(void **state)
+{
+    (void)state;
+    for (uint64_t s = seed; s < seed + 50; s++) {
+        struct logmodel *m = model(s, 0);
+        m->options.segment_bytes = 32 << 10;
+        assert_int_equal(logmodel_open(m), 0);
+        logmodel_append(m, 5);
+        fakedisk_run_all(m->d);
+        fakedisk_fail_at(m->d, fakedisk_calls(m->d) + 1, FAKEDISK_ERROR); /* The sync of the next group. */
+        logmodel_append(m, 20);
+        fakedisk_run_all(m->d);
+        assert_int_equal(m->failures, 1);
+        logmodel_kill(m);
+        assert_int_equal(logmodel_open(m), 0);
+        uint64_t last = log_last(m->l);
+        assert_int_equal(log_durable(m->l), last);
+        logmodel_crash(m);
+        int rc = logmodel_open(m);
+        if (rc != 0)
+            print_error("seed %llu: %s\n", (unsigned long long)s, m->error);
+        assert_int_equal(rc, 0);
+        assert_int_equal(log_last(m->l), last);
+        model_free(m);
+    }
+}
+
 /* ---- Torn tails ---- */
 
 /* A group of which any sectors may be missing is cut where the first one is, and the log goes on. */
@@ -377,6 +407,7 @@ int main(void)
         cmocka_unit_test(power_lost_at_every_call),
         cmocka_unit_test(killed_at_every_call),
         cmocka_unit_test(crash_after_crash),
+        cmocka_unit_test(failed_sync_is_made_up_for),
         cmocka_unit_test(torn_group),
         cmocka_unit_test(every_byte_flipped),
         cmocka_unit_test(damage_is_named),
