@@ -215,7 +215,8 @@ void install_update(struct replica *r, const struct raft_snapshot_metadata *meta
     event.persisted_snapshot.metadata = *metadata;
     event.persisted_snapshot.last = true;
     replica_step(r, &event, NULL);
-    replica_follow_members(r);
+    if (!r->failed)
+        replica_follow_members(r);
 }
 
 void install_release(struct replica *r)

@@ -11,6 +11,7 @@
  * again. Both end in replica_fail(): from then on nothing is stepped, sent or applied, and the owner exits. */
 #include "raft/replica_internal.h"
 #include "raft/guard.h"
+#include "raft/heap.h"
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -234,7 +235,7 @@ static void carry_out(struct replica *r, const struct raft_update *u, struct bat
         send_messages(r, u);
 }
 
-int replica_step(struct replica *r, struct raft_event *event, struct batch *given)
+static int step(struct replica *r, struct raft_event *event, struct batch *given)
 {
     if (r->failed)
         return RAFT_SHUTDOWN;
@@ -244,8 +245,10 @@ int replica_step(struct replica *r, struct raft_event *event, struct batch *give
     event->capacity = 0;
     int rv = raft_step(&r->raft, event, &u);
     if (rv != 0) {
-        if (event->type != RAFT_SUBMIT && event->type != RAFT_TRANSFER)
-            replica_fail(r, "libraft failed on an event of type %d: %s", event->type, raft_strerror(rv));
+        if (event->type == RAFT_SUBMIT || event->type == RAFT_TRANSFER)
+            return rv;
+        r->core_broken = true;
+        replica_fail(r, "libraft failed on an event of type %d: %s", event->type, raft_strerror(rv));
         return rv;
     }
     carry_out(r, &u, given);
@@ -266,6 +269,16 @@ int replica_step(struct replica *r, struct raft_event *event, struct batch *give
     tell_owner(r);
     arm(r);
     return 0;
+}
+
+int replica_step(struct replica *r, struct raft_event *event, struct batch *given)
+{
+    int rv = step(r, event, given);
+    if (heap_was_short()) { /* What the event brought is whole; the next one may not be. */
+        r->out_of_memory = true;
+        replica_fail(r, "out of memory");
+    }
+    return rv;
 }
 
 /* ---- What the log reports ---- */
@@ -381,10 +394,14 @@ static int own_address(struct replica *r, const struct replica_options *o, char 
 
 int replica_open(const struct replica_options *o, char error[256], struct replica **ret)
 {
+    heap_use();
     if (guard_library() != 0) {
-        snprintf(error, 256, "the libraft that was loaded does not behave as 0.22.1 does; this version needs 0.22.1");
+        snprintf(error, 256,
+                 "the libraft that was loaded does not behave as 0.22.1 does, which this version needs, or there is no "
+                 "memory to try it");
         return REPLICA_EVERSION;
     }
+    snprintf(error, 256, "out of memory");
     struct replica *r = calloc(1, sizeof *r);
     if (r == NULL)
         return REPLICA_ENOMEM;
@@ -396,7 +413,6 @@ int replica_open(const struct replica_options *o, char error[256], struct replic
     r->election_timeout_ms = o->election_timeout_ms;
     r->heartbeat_ms = o->heartbeat_ms;
     r->applied = o->applied;
-    snprintf(error, 256, "out of memory");
     int rc = own_address(r, o, error);
     if (rc == 0)
         rc = take_scratch(r);
@@ -440,7 +456,7 @@ void replica_close(struct replica *r)
     install_release(r);
     offer_release(r);
     log_close(r->log);
-    if (r->raft.address != NULL)
+    if (r->raft.address != NULL && !r->core_broken)
         raft_close(&r->raft, NULL);
     r->io->replica = NULL;
     free(r->slices);

@@ -134,11 +134,15 @@ static int feed_start(struct replica *r, const struct replica_options *o, struct
         event.start.metadata = &metadata; /* Its configuration is the core's from here on. */
     }
     r->snapshot_given = o->applied;
-    snprintf(error, 256, "libraft would not start from this log");
-    if (replica_step(r, &event, NULL) != 0)
-        return REPLICA_ECORRUPT;
+    int rv = replica_step(r, &event, NULL);
+    if (rv != 0) {
+        snprintf(error, 256, "libraft would not start from this log: %s", raft_strerror(rv));
+        return rv == RAFT_NOMEM ? REPLICA_ENOMEM : REPLICA_ECORRUPT;
+    }
     raft_free(entries);
-    return r->failed ? REPLICA_ECORRUPT : 0;
+    if (r->out_of_memory)
+        snprintf(error, 256, "out of memory");
+    return r->out_of_memory ? REPLICA_ENOMEM : r->failed ? REPLICA_ECORRUPT : 0;
 }
 
 int start_core(struct replica *r, const struct replica_options *o, char error[256])
