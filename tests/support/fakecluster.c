@@ -997,7 +997,11 @@ int fakecluster_propose(struct fakecluster *c, uint64_t id, size_t len)
     for (size_t k = 0; k < len; k++)
         payload[k] = (uint8_t)(number * 31 + k);
     memcpy(payload + 8, &number, sizeof number);
-    struct blob *blob = must(blob_own(payload, len));
+    struct blob *blob = blob_own(payload, len);
+    if (blob == NULL) {
+        free(payload);
+        return REPLICA_ENOMEM;
+    }
     int rc = replica_propose(n->replica, blob);
     blob_unref(blob);
     look_after(n);
