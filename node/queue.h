@@ -18,6 +18,7 @@ enum peer_refusal { PEER_NOT_LEADER = 1, PEER_NO_SPACE = 2 };
 
 #define QUEUE_BATCH_BYTES (1u << 20) /* A gathering batch past this is closed and the next begun. */
 #define QUEUE_BATCH_COMMANDS 65536
+#define QUEUE_BATCH_REBUILDS 16 /* Commands that copy a value; an entry with many would hold up every node's loop. */
 #define QUEUE_WRITES_IN_FLIGHT 4
 #define QUEUE_READS_IN_FLIGHT 4
 #define QUEUE_RETRY_MS 10             /* Before what a node refused is offered again. */
@@ -36,7 +37,7 @@ struct batch {
     struct command_buf commands; /* Writes: begins with a batch header. Empty once it has become `blob`. */
     struct blob *blob;
     struct waiter *waiters;
-    uint32_t n, cap, n_dead;
+    uint32_t n, cap, n_dead, n_rebuilds;
     uint32_t n_answered;  /* Reads: of the first ones. The others are asked (again). */
     uint64_t deadline_ms; /* The earliest of its waiters'. */
     uint64_t seq;         /* Writes: 0 until first sent. Reads: id of the frame, or ticket of the round. */

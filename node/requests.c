@@ -225,7 +225,8 @@ static int take_in(struct requests *q, struct batch **gather, bool writes, struc
     }
     q->bytes += added;
     ++*waiting(q, writes);
-    if (b->commands.len >= QUEUE_BATCH_BYTES || b->n >= QUEUE_BATCH_COMMANDS)
+    b->n_rebuilds += command_rebuilds_value(b->commands.base[at]) ? 1 : 0;
+    if (b->commands.len >= QUEUE_BATCH_BYTES || b->n >= QUEUE_BATCH_COMMANDS || b->n_rebuilds >= QUEUE_BATCH_REBUILDS)
         close_gather(q, gather, writes ? &q->unsent_writes : &q->unsent_reads);
     return 0;
 }

@@ -243,6 +243,11 @@ int command_is_write(uint8_t op)
     return op < OP_GET || op > OP_LCS;
 }
 
+int command_rebuilds_value(uint8_t op)
+{
+    return op == OP_APPEND || op == OP_SETRANGE || op == OP_VAPPEND || op == OP_COPY || op == OP_RENAME;
+}
+
 int command_answers_values(uint8_t op, uint16_t flags)
 {
     return !command_is_write(op) || op == OP_GETDEL || op == OP_GETEX || (flags & CMD_GET) != 0;

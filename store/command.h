@@ -157,5 +157,7 @@ size_t command_span(const uint8_t *at, size_t len);
 int command_decode(const uint8_t *at, size_t len, struct command *ret, size_t *ret_used);
 /* Does this opcode change state (true for unknown ones)? */
 int command_is_write(uint8_t op);
+/* Does it cost what the stored value is long, however short the command is? */
+int command_rebuilds_value(uint8_t op);
 /* May its answer be as long as what is stored? */
 int command_answers_values(uint8_t op, uint16_t flags);

@@ -191,6 +191,12 @@ static void reads_are_told_from_writes(void **state)
     assert_false(command_is_write(OP_GET));
     assert_false(command_is_write(OP_LCS));
     assert_true(command_is_write(255));
+    assert_true(command_answers_values(OP_GET, 0));
+    assert_true(command_answers_values(OP_SET, CMD_GET));
+    assert_true(command_answers_values(OP_GETDEL, 0));
+    assert_false(command_answers_values(OP_SET, 0));
+    assert_true(command_rebuilds_value(OP_APPEND));
+    assert_false(command_rebuilds_value(OP_SET)); /* As long as the command. */
 }
 
 int main(void)
