@@ -250,6 +250,7 @@ static int on_snapshot_install(void *ctx)
 
 void cluster_flush(struct cluster *c)
 {
+    replica_set_claim(c->replica, store_space_wanted(c->store));
     route_flush(&c->requests);
     replica_reads_flush(c->replica);
 }
@@ -288,6 +289,11 @@ static uint64_t requests_clock(void *ctx)
     return cluster_clock_ms(ctx);
 }
 
+static void on_store_failed(void *ctx, int rc)
+{
+    die_of_store(ctx, rc);
+}
+
 static void open_requests(struct cluster *c, const struct cluster_options *o)
 {
     struct requests *q = &c->requests;
@@ -297,6 +303,7 @@ static void open_requests(struct cluster *c, const struct cluster_options *o)
     q->now_ms = requests_now;
     q->clock_ms = requests_clock;
     q->log = on_log;
+    q->store_failed = on_store_failed;
     q->ctx = c;
     requests_init(q, c->replica, c->store, c->id, c->start);
 }

@@ -91,6 +91,8 @@ static const struct config_setting settings[] = {
      "Log entries kept behind the checkpoint, for followers that were away."},
     {"log_keep_bytes", SETTING_BYTES64, false, FIELD(log_keep_bytes), 0, UINT64_MAX / 2, "256m",
      "The same in bytes; whichever is less."},
+    {"disk_reserve_bytes", SETTING_BYTES64, false, FIELD(disk_reserve_bytes), 0, UINT64_MAX / 2, "64m",
+     "With less free space on the disk, writes other than deletes are refused with MISCONF."},
     {"log_level", SETTING_LEVEL, true, FIELD(log_level), 0, 0, "info", "error, warning, info or debug."},
     {"log_file", SETTING_TEXT, false, FIELD(log_file), 0, 4000, "", "File to log to. Default: standard error."},
     {"tcp_backlog", SETTING_COUNT, false, FIELD(tcp_backlog), 1, 65535, "511", "Clients that may wait to be accepted."},

@@ -24,22 +24,23 @@ struct config {
     unsigned election_timeout_ms, heartbeat_ms; /* 600, 60 */
     unsigned request_timeout_ms;                /* 1500: a request's deadline */
     size_t max_key_bytes, max_value_bytes, max_request_bytes, max_args, max_inline_bytes; /* 64K 8M 16M 65536 64K */
-    size_t max_pipeline;        /* 10000 commands under way per connection */
-    size_t max_output_bytes;    /* 64M per connection */
-    unsigned max_clients;       /* 10000 */
-    size_t max_queue_bytes;     /* 256M of requests waiting in this node: past it -OVERLOADED */
-    size_t cache_bytes;         /* 256M row cache */
-    unsigned flush_interval_ms; /* 500 */
-    size_t checkpoint_bytes;    /* 64M */
-    size_t segment_bytes;       /* 64M log segment */
-    size_t log_memory_bytes;    /* 64M */
-    uint64_t log_keep_entries;  /* 100000 behind the checkpoint, for slow followers */
-    uint64_t log_keep_bytes;    /* 256M */
-    char log_level[16];         /* error warning info debug */
-    char log_file[4096];        /* default: standard error */
-    unsigned tcp_backlog;       /* 511 */
-    unsigned tcp_keepalive_s;   /* 300; 0: none */
-    unsigned client_idle_s;     /* 0: idle clients are not closed */
+    size_t max_pipeline;         /* 10000 commands under way per connection */
+    size_t max_output_bytes;     /* 64M per connection */
+    unsigned max_clients;        /* 10000 */
+    size_t max_queue_bytes;      /* 256M of requests waiting in this node: past it -OVERLOADED */
+    size_t cache_bytes;          /* 256M row cache */
+    unsigned flush_interval_ms;  /* 500 */
+    size_t checkpoint_bytes;     /* 64M */
+    size_t segment_bytes;        /* 64M log segment */
+    size_t log_memory_bytes;     /* 64M */
+    uint64_t log_keep_entries;   /* 100000 behind the checkpoint, for slow followers */
+    uint64_t log_keep_bytes;     /* 256M */
+    uint64_t disk_reserve_bytes; /* 64M */
+    char log_level[16];          /* error warning info debug */
+    char log_file[4096];         /* default: standard error */
+    unsigned tcp_backlog;        /* 511 */
+    unsigned tcp_keepalive_s;    /* 300; 0: none */
+    unsigned client_idle_s;      /* 0: idle clients are not closed */
 };
 
 #define CONFIG_ERROR_MAX 512

@@ -366,6 +366,7 @@ static int open_cluster(struct node *n, char error[256])
                     .heartbeat_ms = n->config.heartbeat_ms,
                     .segment_bytes = n->config.segment_bytes,
                     .log_memory_bytes = n->config.log_memory_bytes,
+                    .reserve_bytes = n->config.disk_reserve_bytes,
                     .keep_entries = n->config.log_keep_entries,
                     .keep_bytes = n->config.log_keep_bytes},
         .value_bytes_max = n->config.max_value_bytes,

@@ -21,6 +21,9 @@ enum peer_refusal { PEER_NOT_LEADER = 1, PEER_NO_SPACE = 2 };
 #define QUEUE_BATCH_REBUILDS 16 /* Commands that copy a value; an entry with many would hold up every node's loop. */
 #define QUEUE_WRITES_IN_FLIGHT 4
 #define QUEUE_READS_IN_FLIGHT 4
+/* With little space on the disk, changes that SQLite has not taken yet are kept few: its journal holds each once more.
+ */
+#define QUEUE_LOW_SPACE_DIRTY (1u << 20)
 #define QUEUE_RETRY_MS 10             /* Before what a node refused is offered again. */
 #define QUEUE_FOREIGN_MAX 10000       /* Read batches of other nodes waiting here. */
 #define QUEUE_ANSWER_BYTES (4u << 20) /* Reads are answered in pieces of this size, and what the last of them adds. */
@@ -72,6 +75,7 @@ struct requests {
     uint64_t (*now_ms)(void *ctx);
     uint64_t (*clock_ms)(void *ctx); /* Best guess of the replicated clock. */
     void (*log)(void *ctx, int level, const char *text);
+    void (*store_failed)(void *ctx, int rc); /* A store_err: this node cannot go on. */
     void *ctx;
 
     /* Writes: closed and gathering batches that were never sent, then those in flight, oldest first. */

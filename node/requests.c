@@ -264,6 +264,8 @@ int requests_read_local(struct node *n, struct conn *c, long at)
     out->failed = false;
     int rc = store_read(q->store, buf->base + at, len, q->clock_ms(q->ctx), out, &used);
     buf->len = (size_t)at;
+    if (rc != 0)
+        q->store_failed(q->ctx, rc);
     if (rc != 0 || out->failed)
         return REQUESTS_ENOMEM;
     conn_answer(c, out->base, out->len);

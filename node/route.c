@@ -96,8 +96,15 @@ static bool send_write(struct requests *q, struct batch *b)
     return true;
 }
 
+static bool must_go_slowly(const struct requests *q)
+{
+    return !replica_has_reserve(q->replica) && store_dirty_bytes(q->store) > QUEUE_LOW_SPACE_DIRTY;
+}
+
 static void flush_writes(struct requests *q)
 {
+    if (q->route == ROUTE_SELF && must_go_slowly(q))
+        return; /* Looked at again every turn. */
     for (struct batch *b = q->flying_writes.first; b != NULL; b = b->next)
         if (b->epoch != q->epoch && !send_write(q, b))
             goto retry;
@@ -189,8 +196,11 @@ static uint32_t run_reads(struct requests *q, const uint8_t *commands, size_t le
     q->outcomes.failed = false;
     while (done < n && q->outcomes.len < QUEUE_ANSWER_BYTES) {
         size_t used = 0;
-        if (store_read(q->store, commands, len, q->clock_ms(q->ctx), &q->outcomes, &used) != 0)
+        int rc = store_read(q->store, commands, len, q->clock_ms(q->ctx), &q->outcomes, &used);
+        if (rc != 0) {
+            q->store_failed(q->ctx, rc);
             return 0;
+        }
         commands += used;
         len -= used;
         done++;
@@ -300,7 +310,7 @@ static void forwarded(struct requests *q, uint64_t from, const uint8_t *payload,
         q->log(q->ctx, 1, "dropped a malformed batch from a peer");
         return;
     }
-    if (!replica_ready(q->replica)) {
+    if (!replica_ready(q->replica) || must_go_slowly(q)) {
         refuse(q, from, &h, PEER_NOT_LEADER);
         return;
     }

@@ -45,6 +45,8 @@ struct io_ops {
     int (*unlink)(struct io *io, const char *name);
     int (*list)(struct io *io, void (*each)(void *ctx, const char *name), void *ctx);
     int (*sync_dir)(struct io *io);
+    /* Bytes that can still be written to the directory's file system. NULL, or non-zero: not known. */
+    int (*space)(struct io *io, uint64_t *ret_free);
 
     void (*submit)(struct io *io, enum io_lane lane, struct io_job *job);
 

@@ -18,6 +18,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define LOCK_NAME "lock"
@@ -242,6 +243,15 @@ static int dir_sync(struct io *io)
     return fsync(io_uv_of(io)->directory) == 0 ? 0 : failed(io, "sync", "the directory");
 }
 
+static int dir_space(struct io *io, uint64_t *ret_free)
+{
+    struct statvfs fs;
+    if (fstatvfs(io_uv_of(io)->directory, &fs) != 0)
+        return failed(io, "ask for the free space of", "the directory");
+    *ret_free = (uint64_t)fs.f_bavail * fs.f_frsize;
+    return 0;
+}
+
 /* ---- Lanes ---- */
 
 static void queue_init(struct queue *q)
@@ -391,6 +401,7 @@ static const struct io_ops io_uv_ops = {
     .unlink = dir_unlink,
     .list = dir_list,
     .sync_dir = dir_sync,
+    .space = dir_space,
     .submit = lane_submit,
     .now_ms = clock_now_ms,
     .now_us = clock_now_us,

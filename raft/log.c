@@ -24,6 +24,7 @@
 #include <string.h>
 
 #define SYNC_TIMES 64
+#define SPACE_ASK_MS 50
 #define SEGMENT_BYTES_MIN (2 * SEGMENT_HEADER_BYTES)
 
 struct log {
@@ -50,6 +51,11 @@ struct log {
 
     struct segment_reader reader;     /* For log_read; */
     uint64_t read_index, read_offset; /* where it stopped: the record of read_index is there. */
+
+    uint64_t space_asked_ms; /* When the free space was looked up last; */
+    uint64_t space_bytes;    /* what was found then; */
+    bool space_low;          /* and whether that was too little. */
+    uint64_t claim_bytes;
 
     uint64_t sync_count;
     uint32_t sync_us[SYNC_TIMES];
@@ -670,11 +676,32 @@ uint64_t log_sync_us_median(const struct log *l)
     return sorted[n / 2];
 }
 
+/* Asked for every write, looked up a few times a second. */
+static bool has_space(struct log *l)
+{
+    const struct io_ops *ops = l->io->ops;
+    uint64_t now_ms = ops->now_ms(l->io), want = l->options.reserve_bytes + l->claim_bytes;
+    if (ops->space == NULL)
+        return true;
+    if (l->space_asked_ms == 0 || now_ms >= l->space_asked_ms + SPACE_ASK_MS) {
+        l->space_asked_ms = now_ms;
+        if (ops->space(l->io, &l->space_bytes) != 0)
+            l->space_bytes = UINT64_MAX;
+    }
+    l->space_low = l->space_bytes < (l->space_low ? want + want / 4 : want);
+    return !l->space_low;
+}
+
+void log_set_claim(struct log *l, uint64_t bytes)
+{
+    l->claim_bytes = bytes;
+}
+
 bool log_has_reserve(struct log *l)
 {
     if (l->spares.failed && !l->failed)
         spares_pump(&l->spares);
-    return !l->spares.failed;
+    return !l->spares.failed && has_space(l);
 }
 
 const struct log_entry *log_get(const struct log *l, uint64_t index)

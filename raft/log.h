@@ -36,6 +36,7 @@ struct log_options {
     uint64_t node_id;
     uint64_t segment_bytes; /* e.g. 64 MiB; a larger entry gets a larger segment */
     size_t memory_bytes;    /* entries kept in memory beyond those not yet durable or applied */
+    uint64_t reserve_bytes; /* free space below which log_has_reserve() says no; yes again from a quarter more on */
     unsigned spares;        /* prepared segments kept ready: the disk reserve (2) */
     /* Everything up to `index` is on disk and was written with `term`. Called once per group, on the loop thread. */
     void (*on_durable)(void *ctx, uint64_t index, uint64_t term);
@@ -73,6 +74,8 @@ uint64_t log_sync_count(const struct log *l);
 uint64_t log_sync_us_median(const struct log *l); /* over the last 64 syncs */
 /* False: no spare could be made (disk full): refuse client writes. Asking tries again, once a second at most. */
 bool log_has_reserve(struct log *l);
+/* Bytes of the same disk that the owner has promised to others (its state file): wanted on top of reserve_bytes. */
+void log_set_claim(struct log *l, uint64_t bytes);
 
 /* Append n entries at `index`, truncating everything from `index` on first (index <= last + 1, index >= first;
  * asserted). References each entry's blob. Memory now, disk in the next group.

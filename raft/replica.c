@@ -360,6 +360,7 @@ static int open_log(struct replica *r, const struct replica_options *o, char err
     struct log_options options = {.node_id = o->id,
                                   .segment_bytes = o->segment_bytes,
                                   .memory_bytes = o->log_memory_bytes,
+                                  .reserve_bytes = o->reserve_bytes,
                                   .spares = REPLICA_SEGMENT_SPARES,
                                   .on_durable = log_is_durable,
                                   .on_failed = log_has_failed,
@@ -612,6 +613,11 @@ uint64_t replica_start(const struct replica *r)
 uint64_t replica_leader(const struct replica *r)
 {
     return r->leader;
+}
+
+void replica_set_claim(struct replica *r, uint64_t bytes)
+{
+    log_set_claim(r->log, bytes);
 }
 
 bool replica_has_reserve(const struct replica *r)

@@ -69,6 +69,7 @@ struct replica_options {
     unsigned election_timeout_ms, heartbeat_ms;
     uint64_t segment_bytes;
     size_t log_memory_bytes;
+    uint64_t reserve_bytes;            /* Free disk space below which replica_has_reserve() says no. */
     uint64_t keep_entries, keep_bytes; /* Log kept behind a checkpoint for slow followers: whichever is less. */
     /* Where the owner's state stands: 0 and NULL when it is empty. The configuration is what apply() was given last. */
     uint64_t applied, applied_term, conf_index;
@@ -146,6 +147,7 @@ void replica_status(const struct replica *r, struct replica_status *ret);
 uint64_t replica_start(const struct replica *r);  /* This process's start number. */
 uint64_t replica_leader(const struct replica *r); /* 0 when none is known. */
 uint64_t replica_term(const struct replica *r);
+void replica_set_claim(struct replica *r, uint64_t bytes); /* log_set_claim() */
 bool replica_has_reserve(const struct replica *r);        /* False: the disk is nearly full, refuse what takes space. */
 bool replica_knows(const struct replica *r, uint64_t id); /* Is it a member? */
 uint64_t replica_match(const struct replica *r, uint64_t peer);

@@ -12,6 +12,7 @@
  * Failure: the transaction is rolled back and the flush says why; nothing is tried again. */
 #include "store/flush.h"
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FLUSH_CACHE_KIB "8192" /* SQLite pages the writing connection keeps. */
@@ -26,6 +28,10 @@
 #define FLUSH_WAL_OVERGROWN 4 /* Times checkpoint_bytes at which readers are waited for. */
 #define FLUSH_WAIT_READERS_MS 200
 #define FLUSH_BUSY_MS 10000
+#define FLUSH_FULL_WAIT_MS 200
+#define FLUSH_UNUSED_PAGES 256
+#define FLUSH_GIVE_BACK_PAGES "1024"
+#define FLUSH_GIVE_BACK_ROUNDS 256
 
 enum flusher_state { FLUSHER_IDLE, FLUSHER_UNDER_WAY, FLUSHER_FINISHED };
 
@@ -171,7 +177,12 @@ static int write_all(struct flusher *f, const struct flush *flush)
     return rc == 0 ? schema_run(f->db, "COMMIT") : rc;
 }
 
-static int transact(struct flusher *f, struct flush *flush)
+static bool disk_is_full(const struct flusher *f)
+{
+    return sqlite3_errcode(f->db) == SQLITE_FULL || sqlite3_system_errno(f->db) == ENOSPC;
+}
+
+static int transact(struct flusher *f, struct flush *flush, bool *ret_full)
 {
     int rc = schema_run(f->db, "BEGIN IMMEDIATE");
     if (rc == 0)
@@ -179,6 +190,7 @@ static int transact(struct flusher *f, struct flush *flush)
     if (rc == 0)
         return 0;
     schema_explain(f->db, rc, "writing the state file", flush->error);
+    *ret_full = disk_is_full(f);
     if (sqlite3_get_autocommit(f->db) == 0)
         schema_run(f->db, "ROLLBACK");
     return rc;
@@ -211,6 +223,15 @@ static int wal_sync(const struct flusher *f)
     return rc;
 }
 
+/* Checkpoint, and give the WAL's space back; false when a reader with an old view does not let it. */
+static bool empty_wal(struct flusher *f)
+{
+    sqlite3_busy_timeout(f->db, FLUSH_WAIT_READERS_MS);
+    int rc = sqlite3_wal_checkpoint_v2(f->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(f->db, FLUSH_BUSY_MS);
+    return rc == SQLITE_OK;
+}
+
 /* A checkpoint that returns OK with every frame copied has synced both files. One that readers keep from finishing may
  * have synced nothing: then the WAL is synced here. */
 static int checkpoint(struct flusher *f)
@@ -223,11 +244,8 @@ static int checkpoint(struct flusher *f)
     }
     if (rc != SQLITE_OK && rc != SQLITE_BUSY)
         return schema_err(rc);
-    if (wal_bytes(f) > FLUSH_WAL_OVERGROWN * f->checkpoint_bytes) {
-        sqlite3_busy_timeout(f->db, FLUSH_WAIT_READERS_MS);
-        sqlite3_wal_checkpoint_v2(f->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-        sqlite3_busy_timeout(f->db, FLUSH_BUSY_MS);
-    }
+    if (wal_bytes(f) > FLUSH_WAL_OVERGROWN * f->checkpoint_bytes)
+        empty_wal(f);
     return wal_sync(f);
 }
 
@@ -237,13 +255,55 @@ static uint64_t bytes_of(const char *path)
     return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
+static bool much_unused(struct flusher *f)
+{
+    int64_t unused = 0, pages = 0;
+    return schema_number(f->db, "PRAGMA freelist_count", &unused) == 0 && unused >= FLUSH_UNUSED_PAGES &&
+           schema_number(f->db, "PRAGMA page_count", &pages) == 0 && unused >= pages / 4;
+}
+
+/* Pages that deleted rows left are given back to the file system once they are a good part of the file: on a full disk
+ * that is what lets writes go on. Piece by piece, as the journal needs space itself. Failing costs nothing but the
+ * space. */
+static void give_back(struct flusher *f)
+{
+    for (int i = 0; i < FLUSH_GIVE_BACK_ROUNDS && much_unused(f); i++)
+        if (schema_run(f->db, "PRAGMA incremental_vacuum(" FLUSH_GIVE_BACK_PAGES ")") != 0 || !empty_wal(f))
+            return;
+}
+
+/* A full disk is waited for, with everything kept in memory: writes are refused long before, so that it can be told
+ * apart from a broken one. False: the end has come first, or there is no thread that could wait. */
+static bool wait_for_space(struct flusher *f)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += FLUSH_FULL_WAIT_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    pthread_mutex_lock(&f->mutex);
+    bool go_on = f->running && !f->closing;
+    if (go_on)
+        pthread_cond_timedwait(&f->changed, &f->mutex, &until);
+    go_on = go_on && !f->closing;
+    pthread_mutex_unlock(&f->mutex);
+    return go_on;
+}
+
 /* The whole flush. The rows are SQLite's once the transaction is in: what fails after it is told, but does not undo it.
  */
 static void run(struct flusher *f, struct flush *flush)
 {
-    flush->rc = transact(f, flush);
+    bool full;
+    do {
+        full = false;
+        flush->rc = transact(f, flush, &full);
+        if (full) /* The journal takes the most, and most of it stands in the file already. */
+            empty_wal(f);
+    } while (full && wait_for_space(f));
     if (flush->rc != 0)
         return;
+    give_back(f);
     if (flush->due_from != flush->due_to) {
         flush->rc = due_list_read(f->db, flush->due_from, flush->due_to, &flush->due);
         if (flush->rc != 0)
@@ -252,6 +312,8 @@ static void run(struct flusher *f, struct flush *flush)
     if (flush->rc == 0 && (flush->checkpoint || wal_bytes(f) >= f->checkpoint_bytes)) {
         flush->rc = checkpoint(f);
         flush->synced = flush->rc == 0;
+        if (flush->rc != 0 && disk_is_full(f))
+            flush->rc = 0; /* Only the log stays longer. */
         if (flush->rc != 0)
             schema_explain(f->db, flush->rc, "syncing the state file", flush->error);
     }

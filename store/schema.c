@@ -34,7 +34,7 @@ static const char schema_tables[] =
     " expire_ms INTEGER," /* on the replicated clock (meta: clock_ms); NULL: never */
     " wall_ms INTEGER NOT NULL,"
     " digest INTEGER NOT NULL,"
-    " PRIMARY KEY (hash, key)) WITHOUT ROWID;"
+    " PRIMARY KEY (hash, key));"
     "CREATE INDEX keys_by_expiry ON keys (expire_ms) WHERE expire_ms IS NOT NULL;"
     "CREATE TABLE origins (node INTEGER PRIMARY KEY, start INTEGER NOT NULL, seq INTEGER NOT NULL);"
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -237,6 +237,8 @@ static int check_and_set_up(sqlite3 *db, enum schema_open how, const uint8_t *cl
     }
     if (kind == FILE_OURS && cluster_id != NULL && (rc = check_cluster(db, cluster_id, error)) != 0)
         return rc;
+    if (kind == FILE_EMPTY && (rc = schema_run(db, "PRAGMA auto_vacuum = INCREMENTAL")) != 0)
+        return schema_explain(db, rc, "creating the state file", error);
     if ((how == SCHEMA_CREATE || how == SCHEMA_WRITE) && (rc = set_up_writing(db)) != 0)
         return schema_explain(db, rc, "setting up the state file", error);
     if (kind == FILE_EMPTY && (rc = create(db, cluster_id)) != 0)

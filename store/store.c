@@ -154,6 +154,14 @@ size_t store_dirty_bytes(const struct store *s)
     return s->rows == NULL ? 0 : rows_dirty_bytes(s->rows);
 }
 
+/* Each row once in the file and once in the journal; and every page it touches once more in the journal, which for
+ * small rows in random places is most of it, but never more than the file. */
+uint64_t store_space_wanted(const struct store *s)
+{
+    uint64_t dirty = store_dirty_bytes(s), touched = dirty * 16;
+    return 2 * dirty + (touched < s->file_bytes ? touched : s->file_bytes);
+}
+
 uint64_t store_file_bytes(const struct store *s)
 {
     return s->file_bytes;

@@ -51,7 +51,9 @@ uint64_t store_keys(const struct store *s);          /* Rows, those due but not 
 uint64_t store_expired_total(const struct store *s); /* Keys removed by expiry since start. */
 uint64_t store_keys_with_ttl(const struct store *s);
 size_t store_cache_bytes(const struct store *s);
-size_t store_dirty_bytes(const struct store *s);  /* The daemon stops taking writes when this runs away. */
+size_t store_dirty_bytes(const struct store *s); /* The daemon stops taking writes when this runs away. */
+/* Disk space that taking the dirty rows into the file may need, its journal included: an estimate, rather too high. */
+uint64_t store_space_wanted(const struct store *s);
 uint64_t store_file_bytes(const struct store *s); /* state.db and its WAL, as of the last flush. */
 /* Highest index whose effects are in the SQLite file AND synced there: the log may be cut up to it. */
 uint64_t store_durable(const struct store *s);
