@@ -12,6 +12,11 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#ifdef HOLDFAST_PLANT /* sim_planted: see plants.txt. */
+#include "planted.h"
+enum plant planted = PLANT_NONE;
+#endif
+
 #define SEED_SECONDS_MAX 120 /* A run that takes longer is taken to be stuck. */
 #define REPLAY_BYTES 2048
 
@@ -25,7 +30,8 @@ static const char usage[] = "usage: sim [options] [SEED [COUNT]]\n"
                             "  --print       print the schedule of faults of SEED, and do not run it\n"
                             "  --twice       run every seed twice: both must go the same way\n"
                             "  --lose-disks  nodes lose their disks, too (which is not survived by design yet)\n"
-                            "  --shrink      SEED fails: look for the fewest faults with which it still does\n";
+                            "  --shrink      SEED fails: look for the fewest faults with which it still does\n"
+                            "  --plant NAME  (sim_planted) with this bug of plants.txt\n";
 
 static struct run_options options = {.fault_ms = RUN_FAULT_MS};
 static bool skip[FAULTS_MAX];
@@ -108,13 +114,33 @@ static void remember(const char *option, const char *value)
     snprintf(replay + len, sizeof replay - len, " %s%s%s", option, value[0] != '\0' ? " " : "", value);
 }
 
-enum { OPT_SEEDS = 1000, OPT_FAULT_MS, OPT_SKIP, OPT_PRINT, OPT_TWICE, OPT_LOSE, OPT_SHRINK };
+/* Wake one of the planted bugs. False: there is none of that name here. */
+static bool wake(const char *name)
+{
+#ifdef HOLDFAST_PLANT
+    static const char *const names[] = PLANT_NAMES;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(names[i], name) != 0)
+            continue;
+        planted = (enum plant)i;
+        return true;
+    }
+#endif
+    fprintf(stderr, "sim: no bug %s is planted in this program\n", name);
+    return false;
+}
 
-static const struct option long_options[] = {
-    {"seeds", required_argument, NULL, OPT_SEEDS}, {"fault-ms", required_argument, NULL, OPT_FAULT_MS},
-    {"skip", required_argument, NULL, OPT_SKIP},   {"print", no_argument, NULL, OPT_PRINT},
-    {"twice", no_argument, NULL, OPT_TWICE},       {"lose-disks", no_argument, NULL, OPT_LOSE},
-    {"shrink", no_argument, NULL, OPT_SHRINK},     {0}};
+enum { OPT_SEEDS = 1000, OPT_FAULT_MS, OPT_SKIP, OPT_PRINT, OPT_TWICE, OPT_LOSE, OPT_SHRINK, OPT_PLANT };
+
+static const struct option long_options[] = {{"seeds", required_argument, NULL, OPT_SEEDS},
+                                             {"fault-ms", required_argument, NULL, OPT_FAULT_MS},
+                                             {"skip", required_argument, NULL, OPT_SKIP},
+                                             {"print", no_argument, NULL, OPT_PRINT},
+                                             {"twice", no_argument, NULL, OPT_TWICE},
+                                             {"lose-disks", no_argument, NULL, OPT_LOSE},
+                                             {"shrink", no_argument, NULL, OPT_SHRINK},
+                                             {"plant", required_argument, NULL, OPT_PLANT},
+                                             {0}};
 
 struct wishes {
     const char *seeds;
@@ -150,6 +176,11 @@ static void take_option(int opt, struct wishes *w)
         break;
     case OPT_SHRINK:
         w->shrink = true;
+        break;
+    case OPT_PLANT:
+        if (!wake(optarg))
+            exit(2);
+        remember("--plant", optarg);
         break;
     default:
         fputs(usage, stderr);

@@ -28,8 +28,8 @@ void profile_begin(void)
         .cache_bytes = ONE_OF(1 << 12, 1 << 14, 1 << 20),
         .checkpoint_bytes = ONE_OF(1 << 14, 1 << 16, 1 << 20),
         .flush_percent = (unsigned)ONE_OF(1, 5, 20),
-        .think_us = ONE_OF(5000, 20000, 20000, 100000),
-        .value_bytes = ONE_OF(8, 8, 100, 3000),
+        .think_us = ONE_OF(10000, 20000, 20000, 100000),
+        .value_bytes = ONE_OF(8, 8, 100, 1000),
         .clocks_drift = percent(CHANCE_PROFILE, 60),
     };
 }

@@ -44,7 +44,7 @@ static uint64_t new_member(void)
 static void choose(struct op *op)
 {
     unsigned at = (unsigned)below(CHANCE_CLIENTS, 100);
-    op->kind = at < 75 ? ADD : at < 90 ? REMOVE : LIST;
+    op->kind = at < 78 ? ADD : at < 96 ? REMOVE : LIST;
     op->is_write = op->kind != LIST;
     if (op->kind == REMOVE) {
         op->key = n_members > 0 ? below(CHANCE_CLIENTS, n_members) : 0;
