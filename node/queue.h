@@ -108,7 +108,7 @@ void requests_skipped(struct requests *q, uint64_t seq);
 void requests_stop(struct requests *q);
 bool requests_idle(const struct requests *q);
 /* May this command go when the disk is full? */
-bool request_frees_space(uint8_t op);
+bool request_frees_space(const uint8_t *command, size_t len);
 struct batch *batch_list_pop(struct batch_list *l);
 void batch_list_push(struct batch_list *l, struct batch *b);
 void batch_list_prepend(struct batch_list *l, struct batch_list *front);

@@ -38,6 +38,18 @@ static void put_refusal(struct resp_buf *b, const struct outcome *o)
     case REFUSAL_UNKNOWN_COMMAND:
         resp_error(b, REPLY_NEWER_COMMAND);
         return;
+    case REFUSAL_SESSION_EXPIRED:
+        resp_error(b, REPLY_SESSION_EXPIRED);
+        return;
+    case REFUSAL_SERIAL_PAST:
+        resp_errorf(b, REPLY_SERIAL_PAST, (int)(o->len > 20 ? 20 : o->len), o->bytes);
+        return;
+    case REFUSAL_ANSWER_NOT_KEPT:
+        resp_error(b, REPLY_ANSWER_NOT_KEPT);
+        return;
+    case REFUSAL_TOO_MANY_SESSIONS:
+        resp_error(b, REPLY_TOO_MANY_SESSIONS);
+        return;
     }
     /* A refusal that a newer node knows and this one does not. */
     resp_errorf(b, "ERR refused (%d)%s%.*s", (int)o->n, o->len > 0 ? ": " : "", (int)(o->len > 200 ? 200 : o->len),

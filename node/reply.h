@@ -85,6 +85,16 @@
 #define REPLY_LCS_IDX "ERR LCS with IDX is not supported"
 #define REPLY_SORT_STORE "ERR SORT with STORE is not supported: there are no lists yet"
 #define REPLY_DEADLINE_RANGE "ERR the deadline must be from 1 to %u milliseconds, or 0 for the node's own"
+#define REPLY_SESSION_EXPIRED "SESSIONEXPIRED there is no such session, or it has ended; nothing was done"
+#define REPLY_SERIAL_PAST                                                                                              \
+    "SERIALPAST serials up to %.*s of this session were acknowledged or are forgotten; nothing was done now"
+#define REPLY_ANSWER_NOT_KEPT "ANSWERNOTKEPT done before, but the answer was too large to be remembered"
+#define REPLY_TOO_MANY_SESSIONS "OVERLOADED there are as many sessions as there may be; nothing was done"
+#define REPLY_NOT_NESTED "ERR '%s' cannot be used inside '%s'"
+#define REPLY_SESSION_ID "ERR a session is a positive integer"
+#define REPLY_SERIAL "ERR a serial is a positive integer, and the acknowledged one is lower"
+#define REPLY_SESSION_TTL "ERR a session's time to live is from %d to %d milliseconds"
+#define REPLY_SESSION_NAME "ERR a session's name has at most %d bytes"
 #define REPLY_SHUTDOWN_ABORT "ERR No shutdown in progress."
 
 /* Append the RESP form of one outcome value. A malformed one answers REPLY_UNREADABLE_OUTCOME. */

@@ -223,17 +223,27 @@ static int take_in(struct requests *q, struct batch **gather, bool writes, struc
     return 0;
 }
 
-bool request_frees_space(uint8_t op)
+static bool op_frees_space(uint8_t op)
 {
     return !command_is_write(op) || op == OP_NOP || op == OP_DEL || op == OP_GETDEL || op == OP_DELIF ||
-           op == OP_FLUSHALL;
+           op == OP_FLUSHALL || op == OP_SESSION_KEEPALIVE || op == OP_SESSION_CLOSE;
+}
+
+bool request_frees_space(const uint8_t *command, size_t len)
+{
+    size_t nested_len = 0;
+    const uint8_t *nested = command[0] == OP_ONCE ? command_first_arg(command, len, &nested_len) : NULL;
+    if (nested == NULL)
+        return op_frees_space(command[0]);
+    return nested_len > 0 && request_frees_space(nested, nested_len);
 }
 
 int requests_write(struct node *n, struct conn *c, long at, uint64_t deadline_ms)
 {
     struct requests *q = node_requests(n);
     struct command_buf *buf = &q->gather_writes->commands;
-    if (!replica_has_reserve(q->replica) && replica_ready(q->replica) && !request_frees_space(buf->base[at])) {
+    if (!replica_has_reserve(q->replica) && replica_ready(q->replica) &&
+        !request_frees_space(buf->base + at, buf->len - (size_t)at)) {
         buf->len = (size_t)at;
         return REQUESTS_ENOSPC;
     }

@@ -271,7 +271,7 @@ static bool batch_sound(const uint8_t *batch, size_t len, uint32_t n, bool *ret_
         size_t span = at < len ? command_span(batch + at, len - at) : 0;
         if (span == 0)
             return false;
-        *ret_frees = *ret_frees && request_frees_space(batch[at]);
+        *ret_frees = *ret_frees && request_frees_space(batch + at, span);
         at += span;
     }
     return at == len;

@@ -23,6 +23,10 @@ struct family {
  * encoder makes them) answer it too, and change nothing. */
 void family_run(struct family *f, const struct command *c);
 
+/* Decode the command nested in an argument and check that it may run inside another one. The caller releases *ret. On
+ * false the refusal is answered (or memory ran out) and there is nothing to release. */
+bool family_decode_nested(struct family *f, struct bytes nested, struct command *ret);
+
 /* Helpers for the families (family.c): the live row (not due), or NULL; a due row met by a write is removed first. */
 const struct row *family_live(struct family *f, struct bytes key);
 const struct row *family_live_for_write(struct family *f, struct bytes key);
@@ -49,6 +53,15 @@ void family_put(struct family *f, struct bytes key, const struct row *old, enum 
                 struct expiry expiry);
 void family_set_expiry(struct family *f, struct bytes key, const struct row *old, struct expiry expiry);
 void family_delete(struct family *f, struct bytes key, const struct row *old);
+
+/* The same in any space. */
+void family_put_in(struct family *f, enum space space, struct bytes key, const struct row *old, enum value_type type,
+                   struct bytes value, struct expiry expiry);
+void family_set_expiry_in(struct family *f, enum space space, struct bytes key, const struct row *old,
+                          struct expiry expiry);
+void family_delete_in(struct family *f, enum space space, struct bytes key, const struct row *old);
+/* A row that was named as due lives on: its entry in `due` has been taken out. */
+void family_note_in(struct family *f, enum space space, struct bytes key, int64_t ms);
 
 struct bytes family_value(const struct row *row);
 bool family_bytes_equal(struct bytes a, struct bytes b);

@@ -38,6 +38,10 @@ enum refusal {
     REFUSAL_VALUE_TOO_LONG, /* The value would grow past the limit: detail is the limit in bytes. */
     REFUSAL_INVALID_CURSOR,
     REFUSAL_UNKNOWN_COMMAND, /* An opcode this version does not have. */
+    REFUSAL_SESSION_EXPIRED, /* There is no such session, or no more. */
+    REFUSAL_SERIAL_PAST,     /* A serial that was acknowledged or forgotten: detail is the highest of those. */
+    REFUSAL_ANSWER_NOT_KEPT, /* Done before, but its answer was too large to be remembered. */
+    REFUSAL_TOO_MANY_SESSIONS,
 };
 
 /* A growing buffer of outcomes. Zero-initialise; release with outcome_buf_release().
