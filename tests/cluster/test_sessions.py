@@ -1,8 +1,10 @@
 """Sessions: what was done once stays done once through any node and any kill; they live as long as they are named."""
+import os
 import random
+import subprocess
 import time
 
-from cluster import SEED, Cluster, expect, wait_for
+from cluster import BUILD, SEED, Cluster, expect, wait_for
 from wire import ReplyError, Wire
 from workers import Session, Threads, kill_nodes
 
@@ -102,6 +104,41 @@ def test_sessions_end_on_time_and_not_before():
                 n.start()
         c.wait_ready()
     return "%.2f s of %.1f s, a leader's death in between" % (ended, ttl_s)
+
+
+LUA_COUNTS = """
+local state = require "state"
+local own, n = arg[1], 0
+while not state.get("stop") do
+  n = n + 1
+  local got, message, code = state.increment(own)
+  if got ~= n then
+    print(string.format("increment %d answered %s (%s, %s)", n, got, message, code))
+    os.exit(1, true)
+  end
+end
+print(n)
+"""
+
+
+def test_lua_counts_through_kills():
+    """The Lua client's own retries: each increment is answered once, in turn, whatever dies."""
+    with Cluster() as c:
+        environment = dict(os.environ, HOLDFAST_NODES=c.addresses(), LUA_PATH=os.path.join(BUILD, "lua/?.lua"),
+                           LUA_CPATH=os.path.join(BUILD, "lua/?.so"))
+        script = os.path.join(c.dir, "count.lua")
+        with open(script, "w") as f:
+            f.write(LUA_COUNTS)
+        workers = [subprocess.Popen(["lua5.4", script, "lua-%d" % i], env=environment, stdout=subprocess.PIPE, text=True)
+                   for i in range(3)]
+        kill_nodes(c, random.Random(SEED), KILLS)
+        c.wait_leader().call("SET", "stop", "1")
+        outputs = [w.communicate(timeout=60)[0] for w in workers]
+        for w, output in zip(workers, outputs):
+            expect(w.returncode == 0, "a worker: %s", output.strip())
+        for i, output in enumerate(outputs):
+            expect(int(c.wait_leader().call("GET", "lua-%d" % i)) == int(output), "lua-%d: %s", i, output)
+    return "%d increments" % sum(int(o) for o in outputs)
 
 
 def percentile(samples, p):
