@@ -179,6 +179,23 @@ static const struct command_row rows[] = {
     {"once", -4, W | OOM | ROW_FRAMED, NO_KEYS, DATA(encode_once), "session", "7.2.0", "that of the command",
      "Do a write once for a session's serial number, however often it is sent; answers the first answer"},
 
+    /* Locks. */
+    {"lock", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "session", "7.2.0", "depends on the subcommand",
+     "Locks and semaphores, owned by sessions, granted in arrival order"},
+    {"lock|acquire", -4, W | OOM | ROW_BLOCKING, NO_KEYS, DATA(encode_lock_acquire), "session", "7.2.0",
+     "O(N) in the waiters", "Hold a lock or permits of a semaphore, now or when it is this request's turn"},
+    {"lock|release", -4, W | F, NO_KEYS, DATA(encode_lock_release), "session", "7.2.0", "O(N) in the waiters",
+     "Let go of a lock; the next waiter gets it"},
+    {"lock|break", -3, W | ROW_ADMIN | ROW_DANGEROUS, NO_KEYS, DATA(encode_lock_break), "session", "7.2.0",
+     "O(N) in the waiters", "Put out whoever holds a lock"},
+    {"lock|info", 3, R, NO_KEYS, DATA(encode_lock_info), "session", "7.2.0", "O(N) in holders and waiters",
+     "Who holds a lock, and who waits for it"},
+    {"lock|list", -2, R | ROW_DANGEROUS, NO_KEYS, DATA(encode_lock_list), "session", "7.2.0", "O(N) in the locks",
+     "Locks that are held"},
+    {"lock|help", 2, ANYTIME, NO_KEYS, LOCAL(run_lock_help), "session", "7.2.0", "O(1)", "The subcommands"},
+    {"guard", -4, W | OOM | ROW_FRAMED, NO_KEYS, DATA(encode_guard), "session", "7.2.0", "that of the command",
+     "Do a command only if the token is that of a present holder of the lock"},
+
     /* Connection. */
     {"ping", -1, F | ROW_CONNECTION, NO_KEYS, LOCAL(run_ping), "connection", "1.0.0", "O(1)", "Is the node there?"},
     {"echo", 2, F | ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_echo), "connection", "1.0.0", "O(1)",
@@ -557,6 +574,7 @@ enum prepared commands_prepare(const struct config *config, const struct resp_ar
     e->n_nums = 0;
     e->args = NULL;
     e->n_args = 0;
+    e->blocks = false;
     return row->encode(e) == 0 ? PREPARED_DATA : PREPARED_REFUSED;
 }
 
@@ -572,6 +590,8 @@ int encode_refuse(struct encoding *e, const char *format, ...)
 int encode_nested(struct encoding *e, size_t first, struct command_buf *buf, enum command_op *ret_op)
 {
     struct encoding nested;
+    nested.who = e->who;
+    nested.session = e->row->encode == encode_once ? e->nums[0] : e->session;
     const struct command_row *row = commands_find(e->argv[first].base, e->argv[first].len);
     if (row != NULL && (row->flags & ROW_FRAMED) != 0 && (row == e->row || e->row->encode != encode_once))
         return encode_refuse(e, REPLY_NOT_NESTED, row->name, e->row->name); /* So that frames are two deep at most. */
@@ -586,6 +606,7 @@ int encode_nested(struct encoding *e, size_t first, struct command_buf *buf, enu
     buf->len = 0;
     buf->failed = 0;
     *ret_op = nested.op;
+    e->blocks = nested.blocks;
     if (command_add(buf, nested.op, nested.flags, nested.nums, nested.n_nums, nested.args, nested.n_args) < 0)
         return encode_refuse(e, REPLY_NO_MEMORY);
     return 0;

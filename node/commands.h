@@ -62,6 +62,9 @@ struct encoding {
     const struct resp_arg *argv;
     size_t argc;
     size_t value_bytes_max;
+    const char *who; /* The client, for people. Set by the caller, as is session. */
+    int64_t session; /* Inside ONCE: its session, for which "-" stands; else 0. */
+    bool blocks;     /* The answer may be OUTCOME_LATER. */
 
     enum command_op op;
     uint16_t flags;
@@ -146,11 +149,17 @@ int encode_getdel(struct encoding *e);
 int encode_getex(struct encoding *e);
 int encode_getrange(struct encoding *e);
 int encode_getset(struct encoding *e);
+int encode_guard(struct encoding *e);
 int encode_incr(struct encoding *e);
 int encode_incrby(struct encoding *e);
 int encode_incrbyfloat(struct encoding *e);
 int encode_keys(struct encoding *e);
 int encode_lcs(struct encoding *e);
+int encode_lock_acquire(struct encoding *e);
+int encode_lock_break(struct encoding *e);
+int encode_lock_info(struct encoding *e);
+int encode_lock_list(struct encoding *e);
+int encode_lock_release(struct encoding *e);
 int encode_memory_usage(struct encoding *e);
 int encode_mget(struct encoding *e);
 int encode_mset(struct encoding *e);
@@ -257,6 +266,7 @@ void run_slowlog_reset(struct call *call);
 void run_time(struct call *call);
 void run_wait(struct call *call);
 
+void run_lock_help(struct call *call);
 void run_session_help(struct call *call);
 
 void run_cluster_disabled(struct call *call);

@@ -253,6 +253,6 @@ int command_decode(const uint8_t *at, size_t len, struct command *ret, size_t *r
 
 int command_is_write(uint8_t op)
 {
-    bool is_read = (op >= OP_GET && op <= OP_LCS) || (op >= OP_SESSION_INFO && op <= OP_SESSION_LIST);
+    bool is_read = (op >= OP_GET && op <= OP_LCS) || (op >= OP_SESSION_INFO && op <= OP_LOCK_LIST);
     return !is_read;
 }

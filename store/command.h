@@ -60,6 +60,13 @@ enum command_op {
     OP_ONCE = 34, /* args: nested; nums: session serial ack; the first time the nested command is run and its
                      answer remembered, a repeat gets that answer; ack: serials up to it may be forgotten */
 
+    /* Locks. A request's token is the revision at which it arrived. */
+    OP_LOCK_ACQUIRE = 40, /* args: name; nums: session lease wait longest (ms, 0: none) permits of (0 0: a plain lock);
+                             CMD_SHARED CMD_REENTRANT; answers the token, nil, or LATER when it waits */
+    OP_LOCK_RELEASE = 41, /* args: name; nums: session token (0: the oldest hold of the session); answers 1/0 */
+    OP_LOCK_BREAK = 42,   /* args: name reason who; puts out all holders, answers how many */
+    OP_LOCK_LEAVE = 43,   /* args: name; nums: session token; nobody waits for that request any more; answers 1/0 */
+    OP_GUARD = 44,        /* args: nested name; nums: token; the nested command's answer, or a refusal */
     OP_LOCK_DUE = 45, /* args: names; the leader names locks with a deadline that is over; answers how many changed */
 
     /* Reads. */
@@ -83,6 +90,8 @@ enum command_op {
 
     OP_SESSION_INFO = 160, /* nums: session; a MAP, or a refusal when there is none */
     OP_SESSION_LIST = 161, /* ARRAY of MAPs, in no order that means anything */
+    OP_LOCK_INFO = 162,    /* args: name; a MAP, or nil when nobody holds it or waits */
+    OP_LOCK_LIST = 163,    /* args: glob; ARRAY of MAPs */
 };
 
 enum command_flag {
@@ -97,6 +106,8 @@ enum command_flag {
     CMD_IFVER = 1 << 8,
     CMD_GT = 1 << 9,
     CMD_LT = 1 << 10,
+    CMD_SHARED = 1 << 11,
+    CMD_REENTRANT = 1 << 12,
 };
 
 /* Row types, as VSET names them. Part of the file format. */

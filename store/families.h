@@ -59,3 +59,13 @@ void session_expired(struct family *f, const struct command *c);
 void session_once(struct family *f, const struct command *c);
 void session_info(struct family *f, const struct command *c);
 void session_list(struct family *f, const struct command *c);
+
+/* lock.c */
+void lock_acquire(struct family *f, const struct command *c);
+void lock_release(struct family *f, const struct command *c);
+void lock_break(struct family *f, const struct command *c);
+void lock_leave(struct family *f, const struct command *c);
+void lock_guard(struct family *f, const struct command *c);
+void lock_due(struct family *f, const struct command *c);
+void lock_info(struct family *f, const struct command *c);
+void lock_list(struct family *f, const struct command *c);

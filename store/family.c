@@ -52,6 +52,14 @@ static const struct family_rule rules[256] = {
     [OP_SESSION_CLOSE] = {session_close, 0, 0, 1},
     [OP_SESSION_EXPIRED] = {session_expired, 2, ARGS_ANY, 0},
     [OP_ONCE] = {session_once, 1, 1, 3},
+    [OP_LOCK_ACQUIRE] = {lock_acquire, 1, 1, 6},
+    [OP_LOCK_RELEASE] = {lock_release, 1, 1, 2},
+    [OP_LOCK_BREAK] = {lock_break, 3, 3, 0},
+    [OP_LOCK_LEAVE] = {lock_leave, 1, 1, 2},
+    [OP_GUARD] = {lock_guard, 2, 2, 1},
+    [OP_LOCK_DUE] = {lock_due, 1, ARGS_ANY, 0},
+    [OP_LOCK_INFO] = {lock_info, 1, 1, 0},
+    [OP_LOCK_LIST] = {lock_list, 1, 1, 0},
     [OP_SESSION_INFO] = {session_info, 0, 0, 1},
     [OP_SESSION_LIST] = {session_list, 0, 0, 0},
     [OP_GET] = {strings_get, 1, 1, 0},
@@ -101,6 +109,8 @@ static bool family_may_nest(uint8_t op)
     case OP_SESSION_CLOSE:
     case OP_SESSION_EXPIRED:
     case OP_ONCE:
+    case OP_LOCK_LEAVE:
+    case OP_LOCK_DUE:
         return false;
     default:
         return true;
@@ -257,6 +267,12 @@ void family_set_expiry(struct family *f, struct bytes key, const struct row *old
 void family_delete(struct family *f, struct bytes key, const struct row *old)
 {
     family_delete_in(f, SPACE_KEYS, key, old);
+}
+
+void family_tell(const struct family *f, const struct store_event *event)
+{
+    if (f->changed != NULL)
+        f->changed(f->changed_ctx, event);
 }
 
 struct bytes family_value(const struct row *row)

@@ -14,6 +14,7 @@
 #include "store/session.h"
 #include "store/families.h"
 #include "store/little.h"
+#include "store/lock.h"
 #include "store/number.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -199,9 +200,22 @@ void session_keepalive(struct family *f, const struct command *c)
     outcome_ok(f->out);
 }
 
+/* The row goes first, so that nobody finds a session that is ending; then what it owns, in the order of asking. */
 static void session_end(struct family *f, struct bytes key, const struct row *row)
 {
+    int64_t id = 0;
+    struct session s = session_parse(row);
+    uint8_t *locks = family_scratch(f, s.locks.len);
+    if (locks == NULL)
+        return;
+    number_read_int(row->key, row->key_len, &id);
+    if (s.locks.len > 0)
+        memcpy(locks, s.locks.base, s.locks.len);
+    uint32_t n = s.n_locks;
     family_delete_in(f, SPACE_SESSIONS, key, row);
+    for (const uint8_t *at = locks; n > 0; n--, at += LOCK_HEAD_BYTES + lock_at(at).len)
+        lock_drop_session(f, lock_at(at), (uint64_t)id);
+    free(locks);
 }
 
 void session_close(struct family *f, const struct command *c)
@@ -234,6 +248,98 @@ void session_expired(struct family *f, const struct command *c)
     for (uint32_t i = 0; i + 1 < c->n_args; i += 2)
         n += expire_one(f, c->args[i], c->args[i + 1]);
     outcome_int(f->out, n);
+}
+
+/* ---- Owning ---- */
+
+bool session_touch(struct family *f, uint64_t id)
+{
+    struct session_key key;
+    const struct row *row = session_demand(f, id, &key);
+    if (row == NULL)
+        return false;
+    renew(f, &key, row);
+    return true;
+}
+
+/* Where the lock's entry begins in the list; the list's length when it is not there. */
+static size_t find_lock(const struct session *s, struct bytes lock)
+{
+    size_t at = 0;
+    while (at < s->locks.len && !family_bytes_equal(lock_at(s->locks.base + at), lock))
+        at += LOCK_HEAD_BYTES + lock_at(s->locks.base + at).len;
+    return at;
+}
+
+/* Write the row with another list of locks; its time is left as it is. */
+static void put_locks(struct family *f, const struct session_key *key, const struct row *row, struct session *s)
+{
+    struct builder b = {.base = family_scratch(f, session_bytes(s))};
+    if (b.base == NULL)
+        return;
+    build_head(&b, s);
+    build(&b, s->answers.base, s->answers.len);
+    family_put_in(f, SPACE_SESSIONS, key->bytes, row, VALUE_RAW, (struct bytes){.base = b.base, .len = b.len},
+                  family_expiry_of(row));
+    free(b.base);
+}
+
+bool session_own(struct family *f, uint64_t id, struct bytes lock)
+{
+    struct session_key key;
+    key_of(id, &key);
+    const struct row *row = session_row(f, &key);
+    if (row == NULL)
+        return true; /* Only when reading failed: the store stops. */
+    struct session s = session_parse(row);
+    if (find_lock(&s, lock) < s.locks.len)
+        return true;
+    if (s.n_locks >= SESSION_LOCKS_MAX)
+        return false;
+    struct builder b = {.base = family_scratch(f, s.locks.len + LOCK_HEAD_BYTES + lock.len)};
+    if (b.base == NULL)
+        return true;
+    uint8_t head[LOCK_HEAD_BYTES];
+    little_put_u16(head, (uint16_t)lock.len);
+    build(&b, s.locks.base, s.locks.len);
+    build(&b, head, sizeof head);
+    build(&b, lock.base, lock.len);
+    s.locks = (struct bytes){.base = b.base, .len = b.len};
+    s.n_locks++;
+    put_locks(f, &key, row, &s);
+    free(b.base);
+    return true;
+}
+
+void session_disown(struct family *f, uint64_t id, struct bytes lock)
+{
+    struct session_key key;
+    key_of(id, &key);
+    const struct row *row = session_row(f, &key);
+    if (row == NULL)
+        return; /* It is ending. */
+    struct session s = session_parse(row);
+    size_t at = find_lock(&s, lock), len = LOCK_HEAD_BYTES + lock.len;
+    if (at == s.locks.len)
+        return;
+    struct builder b = {.base = family_scratch(f, s.locks.len)};
+    if (b.base == NULL)
+        return;
+    build(&b, s.locks.base, at);
+    build(&b, s.locks.base + at + len, s.locks.len - at - len);
+    s.locks = (struct bytes){.base = b.base, .len = b.len};
+    s.n_locks--;
+    put_locks(f, &key, row, &s);
+    free(b.base);
+}
+
+void session_put_name(struct family *f, uint64_t id)
+{
+    struct session_key key;
+    key_of(id, &key);
+    const struct row *row = session_row(f, &key);
+    struct bytes name = row == NULL ? (struct bytes){.len = 0} : session_parse(row).name;
+    outcome_bulk(f->out, name.base, name.len);
 }
 
 /* ---- Once ---- */
@@ -322,6 +428,7 @@ void session_once(struct family *f, const struct command *c)
         size_t mark = f->out->len;
         family_run(f, &nested);
         command_release(&nested);
+        outcome_later_keep(f->out, mark);
         remember(f, &key, serial, ack, mark);
     }
 }

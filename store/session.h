@@ -14,3 +14,12 @@
 #define SESSIONS_MAX 200000
 #define SESSION_ANSWERS_MAX 256              /* Remembered at a time; the oldest is forgotten first. */
 #define SESSION_ANSWERS_BYTES_MAX (1u << 20) /* All of them together; a single one past it is never kept. */
+#define SESSION_LOCKS_MAX 1024
+
+/* Renew it. False, with the refusal answered, when there is no such session. */
+bool session_touch(struct family *f, uint64_t id);
+/* The lock is on the list of what the session owns, once, or no more. False: the list is full. */
+bool session_own(struct family *f, uint64_t id, struct bytes lock);
+void session_disown(struct family *f, uint64_t id, struct bytes lock);
+/* Append its name as an outcome, "" when there is no such session. */
+void session_put_name(struct family *f, uint64_t id);

@@ -15,6 +15,7 @@
 #include "store/family.h"
 #include "store/flush.h"
 #include "store/little.h"
+#include "store/lock.h"
 #include "store/rows_internal.h"
 #include "store/schema.h"
 #include <assert.h>
@@ -56,6 +57,8 @@ struct store {
     unsigned flush_interval_ms;
     void (*notify)(void *ctx);
     void *notify_ctx;
+    void (*changed)(void *ctx, const struct store_event *event);
+    void *changed_ctx;
 
     sqlite3 *db; /* The loop thread's connection: reads only. */
     struct rows *rows;
@@ -145,6 +148,16 @@ uint64_t store_expired_total(const struct store *s)
 uint64_t store_keys_with_ttl(const struct store *s)
 {
     return s->rows == NULL ? 0 : rows_expiring(s->rows);
+}
+
+uint64_t store_sessions(const struct store *s)
+{
+    return s->rows == NULL ? 0 : rows_total(s->rows, SPACE_SESSIONS).count;
+}
+
+uint64_t store_locks(const struct store *s)
+{
+    return s->rows == NULL ? 0 : rows_total(s->rows, SPACE_LOCKS).count;
 }
 
 bool store_has_deadlines(const struct store *s)
@@ -307,6 +320,8 @@ static int run_commands(struct store *s, const uint8_t *batch, size_t len, const
                         struct outcome_buf *out)
 {
     struct family f = family_of(s, out, s->clock_ms);
+    f.changed = s->changed;
+    f.changed_ctx = s->changed_ctx;
     if (h->value_bytes_max != 0)
         f.value_bytes_max = h->value_bytes_max;
     size_t at = BATCH_HEADER_BYTES, used;
@@ -394,7 +409,28 @@ int store_read(struct store *s, const uint8_t *command, size_t len, uint64_t now
     return rc;
 }
 
-/* ---- expiry ---- */
+void store_on_event(struct store *s, void (*changed)(void *ctx, const struct store_event *event), void *ctx)
+{
+    s->changed = changed;
+    s->changed_ctx = ctx;
+}
+
+int store_lock_standing(struct store *s, const void *name, size_t len, uint64_t token, enum store_standing *ret,
+                        uint64_t *ret_left_ms)
+{
+    static const enum store_standing standings[] = {
+        [LOCK_GONE] = STORE_GONE, [LOCK_WAITING] = STORE_WAITING, [LOCK_HELD] = STORE_HELD};
+    int64_t until_ms = ROW_NO_EXPIRY;
+    if (s->fatal != 0)
+        return s->fatal;
+    struct outcome_buf none = {0};
+    *ret = standings[lock_standing(s->rows, (struct bytes){.base = name, .len = len}, token, &until_ms)];
+    bool over = until_ms < 0 || (uint64_t)until_ms <= s->clock_ms;
+    *ret_left_ms = until_ms == ROW_NO_EXPIRY ? UINT64_MAX : over ? 0 : (uint64_t)until_ms - s->clock_ms;
+    return check_run(s, &none);
+}
+
+/* ---- deadlines ---- */
 
 static bool row_due(const struct row *row, uint64_t clock_ms)
 {

@@ -1,9 +1,12 @@
 /* localnode.c - two queues of encoded commands; each command becomes a batch of its own when its turn comes. */
 #include "tests/support/localnode.h"
+#include "node/waiters.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define LOCALNODE_LATE_MS 60000
 
 struct pending {
     struct conn *conn;
@@ -24,6 +27,7 @@ struct node {
     struct store *store;
     struct localnode_knobs knobs;
     struct queue writes, reads;
+    struct waiters waiters;
     uint64_t clock_ms, index, seq;
     uv_idle_t work; /* Active while there is something to answer. */
     bool drained;
@@ -106,7 +110,11 @@ void localnode_answer(struct node *n, bool writes)
         apply(n, n->config->node_id, p->command, p->len, 1, &out);
     else
         read_one(n, p->command, p->len, &out);
-    conn_answer(p->conn, out.base, out.len);
+    struct outcome o;
+    if (outcome_next(out.base, out.len, &o) > 0 && o.tag == OUTCOME_LATER)
+        waiters_add(&n->waiters, conn_ref(p->conn), &o, uv_now(n->loop) + LOCALNODE_LATE_MS);
+    else
+        conn_answer(p->conn, out.base, out.len);
     outcome_buf_release(&out);
     pending_free(p);
 }
@@ -126,6 +134,41 @@ static void on_work(uv_idle_t *handle)
     while (n->reads.n > 0 && !n->knobs.hold_reads)
         localnode_answer(n, false);
     uv_idle_stop(&n->work);
+}
+
+/* ---- Who waits for a lock ---- */
+
+static void on_event(void *ctx, const struct store_event *event)
+{
+    struct node *n = ctx;
+    waiters_changed(&n->waiters, event);
+}
+
+static void leave(void *ctx, struct bytes name, uint64_t session, uint64_t token)
+{
+    struct node *n = ctx;
+    struct command_buf command = {0};
+    struct outcome_buf out = {0};
+    const int64_t nums[] = {(int64_t)session, (int64_t)token};
+    command_add(&command, OP_LOCK_LEAVE, 0, nums, 2, &name, 1);
+    apply(n, 0, command.base, command.len, 1, &out);
+    command_buf_release(&command);
+    outcome_buf_release(&out);
+}
+
+void requests_gone(struct node *n, struct conn *c)
+{
+    waiters_gone(&n->waiters, c);
+}
+
+bool requests_unblock(struct node *n, struct conn *c, bool with_error)
+{
+    return waiters_unblock(&n->waiters, c, with_error);
+}
+
+size_t requests_n_waiting(const struct node *n)
+{
+    return n->waiters.n;
 }
 
 /* ---- requests.h ---- */
@@ -209,6 +252,8 @@ struct node *localnode_open(uv_loop_t *loop, const struct config *config, const 
     n->config = config;
     n->index = store_applied(n->store);
     n->clock_ms = store_clock_ms(n->store);
+    waiters_init(&n->waiters, n->store, leave, n);
+    store_on_event(n->store, on_event, n);
     n->knobs = (struct localnode_knobs){.step_ms = 2, .is_leader = true, .leader = config->node_id};
     queue_init(&n->writes);
     queue_init(&n->reads);
@@ -228,6 +273,7 @@ void localnode_close(struct node *n)
         localnode_fail(n, true, REQUEST_STOPPING);
     while (n->reads.n > 0)
         localnode_fail(n, false, REQUEST_STOPPING);
+    waiters_release(&n->waiters);
     command_buf_release(&n->writes.gather);
     command_buf_release(&n->reads.gather);
     store_abandon(n->store);

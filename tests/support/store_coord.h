@@ -1,5 +1,5 @@
 /* store_coord.h - for the tests of sessions and locks: one store, commands applied one by one, outcomes as text: nil,
- * OK, 5, 'bulk', +word, [parts], {name: value, ...}, !code detail. */
+ * OK, 5, 'bulk', +word, [parts], {name: value, ...}, !code detail, later TOKEN. */
 #pragma once
 #include "tests/support/store_fixture.h"
 #include <stdarg.h>
@@ -14,6 +14,7 @@ struct coord {
     uint64_t clock_ms; /* Stamped on the next batch. */
     struct outcome_buf out;
     char text[COORD_TEXT_MAX];
+    char events[COORD_TEXT_MAX]; /* Since coord_events(), a semicolon after each. */
 };
 
 static inline int coord_teardown(void **state)
@@ -26,11 +27,29 @@ static inline int coord_teardown(void **state)
     return 0;
 }
 
+static inline void coord_note(void *ctx, const struct store_event *e)
+{
+    static const char *const words[] = {"granted", "timed-out", "withdrawn", "orphaned", "broken"};
+    struct coord *f = ctx;
+    size_t len = strlen(f->events);
+    if (e->kind == STORE_LOCK_BROKEN)
+        snprintf(f->events + len, sizeof f->events - len, "broken %.*s: %.*s, %.*s;", (int)e->name.len, e->name.base,
+                 (int)e->reason.len, e->reason.base, (int)e->who.len, e->who.base);
+    else
+        snprintf(f->events + len, sizeof f->events - len, "%s %" PRIu64 ";", words[e->kind], e->token);
+}
+
+static inline void coord_listen(struct coord *f)
+{
+    store_on_event(f->store, coord_note, f);
+}
+
 static inline void coord_reopen(struct coord *f)
 {
     uint64_t hash = store_hash(f->store);
     store_close(f->store);
     f->store = fixture_open(&f->options);
+    coord_listen(f);
     assert_true(store_hash(f->store) == hash);
 }
 
@@ -68,6 +87,9 @@ static inline size_t coord_add_outcome(struct coord *f, size_t at)
         break;
     case OUTCOME_REFUSAL:
         coord_add(f, "!%" PRId64 "%s%.*s", o.n, o.len > 0 ? " " : "", (int)o.len, o.bytes);
+        break;
+    case OUTCOME_LATER:
+        coord_add(f, "%s %" PRId64, o.kept ? "kept" : "later", o.n);
         break;
     case OUTCOME_ARRAY:
         coord_add(f, "[");
@@ -160,6 +182,7 @@ static inline int coord_setup(void **state)
     fixture_dir(f->dir);
     f->options = fixture_options(f->dir);
     f->store = fixture_open(&f->options);
+    coord_listen(f);
     coord_run(f, &(const struct coord_command){OP_TICK});
     assert_int_equal(store_poll(f->store, 0), 0); /* The window of what is due soon begins at the clock. */
     *state = f;
