@@ -77,6 +77,8 @@ static const struct error_code {
     {"STALETOKEN ", "lost"},
     {"NOTHELD", "lost"},
     {"SESSIONEXPIRED", "session_expired"},
+    {"SERIALPAST", "unknown"},
+    {"ANSWERNOTKEPT", "too_large"},
     {"COMPACTED ", "refused"},
     {"ERR value is not an integer", "wrong_type"},
     {"ERR value is not a valid float", "wrong_type"},
@@ -314,7 +316,8 @@ static const char *text_field(lua_State *L, const char *name)
     return luaL_optstring(L, -1, NULL); /* Stays on the stack for the caller's time. */
 }
 
-/* core.open{nodes=, timeout_ms=, user=, password=} -> client; or false, message, code. Connects to nobody yet. */
+/* core.open{nodes=, timeout_ms=, user=, password=, session_ttl_ms=, session_name=} -> client; or false, message, code.
+ * Connects to nobody yet. */
 static int core_open(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -322,9 +325,12 @@ static int core_open(lua_State *L)
         .nodes = text_field(L, "nodes"),
         .user = text_field(L, "user"),
         .password = text_field(L, "password"),
+        .session_name = text_field(L, "session_name"),
     };
     lua_getfield(L, 1, "timeout_ms");
     options.timeout_ms = (unsigned)luaL_optinteger(L, -1, 0);
+    lua_getfield(L, 1, "session_ttl_ms");
+    options.session_ttl_ms = (unsigned)luaL_optinteger(L, -1, 0);
     struct lclient *lc = lua_newuserdatauv(L, sizeof *lc, 0);
     *lc = (struct lclient){0}; /* Closed, yet already under __gc: whatever fails next cannot leak. */
     luaL_setmetatable(L, CLIENT_METATABLE);

@@ -10,7 +10,8 @@
 --  * A caller's mistake raises "bad argument #n to 'name' (...)", before anything is sent.
 --  * The world's failures return the call's sentinel (nil, false, -1 or 0: each call says which), a message and a code:
 --      unavailable  no node would take it within the deadline: nothing was done
---      unknown      the connection broke on a write, or its node could not tell: it may or may not have been done
+--      unknown      a write was sent, and its session was lost, or no node could tell what became of it until the deadline:
+--                   it may or may not have been done
 --      timeout      others kept changing the key until the deadline: nothing was done
 --      denied       user or password missing or wrong
 --      wrong_type   the stored value is no number, no list, or nothing this client can read
@@ -25,7 +26,10 @@
 --  * Read-change-write calls (changed, atomic_update, list_push, list_pop) write only if nobody else wrote in between,
 --    try again until the deadline otherwise, and keep the key's TTL.
 --
--- Locks, sessions, transactions, waiting and watching are not part of this version; their names are absent.
+--  * Writes go through a session under serial numbers, so one that is sent again after a lost connection is still done
+--    once and answers its first answer. The session opens at the first write and is kept alive by a thread of the C core.
+--
+-- Transactions, waiting and watching are not part of this version; their names are absent.
 
 local core = require "state.core"
 
@@ -40,6 +44,7 @@ local KEYS_PER_PIECE = 512 -- What list, get_all and clear name in one request.
 local BYTES_PER_PIECE = 32 * 1024 * 1024 -- What list and get_all ask for in one: nodes and client stop at 64 MiB.
 local TIMEOUT_DEFAULT = 5 -- Seconds for one call, retries included.
 local TIMEOUT_MAX = 24 * 3600
+local SESSION_TTL_DEFAULT, SESSION_TTL_MIN, SESSION_TTL_MAX = 10, 0.1, 24 * 3600 -- Seconds without a sign of life.
 local TTL_MAX = 100 * 365 * 86400
 local PAUSE_FIRST_MS, PAUSE_MAX_MS = 2, 128 -- Upper bounds of the random pauses between two tries.
 
@@ -204,7 +209,7 @@ local function read(conn, ...)
   return conn.handle:read(...)
 end
 
--- As read; a write whose connection breaks is not sent again, since it may have been done.
+-- As read, done once however often it has to be sent.
 local function write(conn, ...)
   if not conn.handle then
     local ok, message, code = conn_open(conn)
@@ -953,7 +958,7 @@ local function bind_client(state, conn)
     }
   end
 
-  --- Close the connection. A client of state.connect is then closed for good and raises when it is used again; the
+  --- Close the connection and end the session, and with it all that it holds. A client of state.connect is then closed for good and raises when it is used again; the
   --- module's own connection opens again at the next call.
   function s.close()
     if conn.handle then
@@ -982,6 +987,7 @@ end
 ---@field nodes? string|string[] "host:port,..."; default: HOLDFAST_NODES, else ports 7401 to 7403 of this host
 ---@field namespace? string goes before every key with a colon; default: HOLDFAST_NAMESPACE; "" for none
 ---@field timeout? number seconds for one call, retries included; 5 by default
+---@field session_ttl? number seconds without a sign of life after which the cluster ends this client's session; 10 by default
 ---@field user? string default: HOLDFAST_USER
 ---@field password? string default: HOLDFAST_PASSWORD
 
@@ -989,6 +995,7 @@ local CONNECT_OPTIONS = {
   nodes = "string",
   namespace = "string",
   timeout = "number",
+  session_ttl = "number",
   user = "string",
   password = "string",
 }
@@ -1010,6 +1017,10 @@ local function options_fault(options)
   local timeout = options.timeout or TIMEOUT_DEFAULT
   if not (timeout >= 0.001 and timeout <= TIMEOUT_MAX) then
     return "timeout: 0.001 to 86400 seconds expected"
+  end
+  local session_ttl = options.session_ttl or SESSION_TTL_DEFAULT
+  if not (session_ttl >= SESSION_TTL_MIN and session_ttl <= SESSION_TTL_MAX) then
+    return "session_ttl: 0.1 to 86400 seconds expected"
   elseif #(options.namespace or "") > KEY_BYTES_MAX // 2 then
     return "namespace: too long"
   end
@@ -1018,7 +1029,13 @@ end
 local function conn_new(options)
   local timeout_ms = floor((options.timeout or TIMEOUT_DEFAULT) * 1000)
   return {
-    options = { nodes = options.nodes, user = options.user, password = options.password, timeout_ms = timeout_ms },
+    options = {
+      nodes = options.nodes,
+      user = options.user,
+      password = options.password,
+      timeout_ms = timeout_ms,
+      session_ttl_ms = floor((options.session_ttl or SESSION_TTL_DEFAULT) * 1000),
+    },
     prefix = prefix_of(options.namespace or getenv("HOLDFAST_NAMESPACE")),
     timeout_ms = timeout_ms,
     -- Credentials must not go over a plain connection where TLS was asked for.

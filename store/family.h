@@ -2,6 +2,7 @@
  * families of commands (keys.c, strings.c, counters.c, typed.c, expiry.c), which know their rules.
  * A family's function reads and changes rows, and appends exactly one outcome. */
 #pragma once
+#include "store/event.h"
 #include "store/outcome.h"
 #include "store/rows.h"
 
@@ -16,6 +17,8 @@ struct family {
     uint64_t now_ms;    /* reads: a guess of the clock now, for time left only; in apply == clock_ms */
     uint64_t *expired_total;
     size_t value_bytes_max;
+    void (*changed)(void *ctx, const struct store_event *event); /* NULL: nobody listens */
+    void *changed_ctx;
     struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
 };
 
@@ -28,6 +31,10 @@ struct family {
 /* Run one decoded command. Unknown opcodes answer REFUSAL_UNKNOWN_COMMAND; wrong numbers of args or nums (only a broken
  * encoder makes them) answer it too, and change nothing. */
 void family_run(struct family *f, const struct command *c);
+
+/* Decode the command nested in an argument and check that it may run inside another one. The caller releases *ret. On
+ * false the refusal is answered (or memory ran out) and there is nothing to release. */
+bool family_decode_nested(struct family *f, struct bytes nested, struct command *ret);
 
 /* Helpers for the families (family.c): the live row (not due), or NULL; a due row met by a write is removed first. */
 const struct row *family_live(struct family *f, struct bytes key);
@@ -55,6 +62,17 @@ void family_put(struct family *f, struct bytes key, const struct row *old, enum 
                 struct expiry expiry);
 void family_set_expiry(struct family *f, struct bytes key, const struct row *old, struct expiry expiry);
 void family_delete(struct family *f, struct bytes key, const struct row *old);
+
+/* The same in any space. */
+void family_put_in(struct family *f, enum space space, struct bytes key, const struct row *old, enum value_type type,
+                   struct bytes value, struct expiry expiry);
+void family_set_expiry_in(struct family *f, enum space space, struct bytes key, const struct row *old,
+                          struct expiry expiry);
+void family_delete_in(struct family *f, enum space space, struct bytes key, const struct row *old);
+/* A row that was named as due lives on: its entry in `due` has been taken out. */
+void family_note_in(struct family *f, enum space space, struct bytes key, int64_t ms);
+
+void family_tell(const struct family *f, const struct store_event *event);
 
 struct bytes family_value(const struct row *row);
 bool family_bytes_equal(struct bytes a, struct bytes b);

@@ -110,9 +110,14 @@ void conn_unref(struct conn *c)
     c->refs--;
 }
 
-struct requests *node_requests(struct node *n)
+bool conn_waits(struct conn *c)
 {
-    return &n->requests;
+    return c->answered == 0;
+}
+
+struct requests *node_requests(const struct node *n)
+{
+    return (struct requests *)(uintptr_t)&n->requests;
 }
 
 static uint64_t get_now(void *ctx)

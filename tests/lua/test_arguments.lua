@@ -53,9 +53,10 @@ local MISTAKES = {
   { "bad argument #1 to 'connect' (nodes: string expected, got number)", "connect", { nodes = 1 } },
   { "bad argument #1 to 'connect' (nodes: a list of host:port expected)", "connect", { nodes = "bad" } },
   { "bad argument #1 to 'connect' (option 'tls' is not one of this version)", "connect", { tls = {} } },
-  { "bad argument #1 to 'connect' (option 'session_ttl' is not one of this version)", "connect", { session_ttl = 5 } },
   { "bad argument #1 to 'connect' (timeout: 0.001 to 86400 seconds expected)", "connect", { timeout = 0 } },
   { "bad argument #1 to 'connect' (timeout: 0.001 to 86400 seconds expected)", "connect", { timeout = 0 / 0 } },
+  { "bad argument #1 to 'connect' (session_ttl: 0.1 to 86400 seconds expected)", "connect", { session_ttl = 0 } },
+  { "bad argument #1 to 'connect' (session_ttl: number expected, got string)", "connect", { session_ttl = "1" } },
 }
 
 local tests = {}
@@ -119,8 +120,11 @@ end)
 add("connecting waits for the first call, options arrive", function()
   local state, wire = fake.new()
   check.equal(#wire.opened, 0)
-  state.connect({ nodes = { "a:1", "b:2" }, timeout = 0.25, user = "u", password = "p" })
-  check.equal(wire.opened[1], { nodes = "a:1,b:2", timeout_ms = 250, user = "u", password = "p" })
+  state.connect({ nodes = { "a:1", "b:2" }, timeout = 0.25, session_ttl = 1.5, user = "u", password = "p" })
+  check.equal(
+    wire.opened[1],
+    { nodes = "a:1,b:2", timeout_ms = 250, session_ttl_ms = 1500, user = "u", password = "p" }
+  )
   check.equal(wire.calls, {})
 end)
 
