@@ -4,6 +4,7 @@
  * false. */
 #include "lua/table.h"
 #include "lua/number.h"
+#include <errno.h>
 #include <jansson.h>
 #include <lauxlib.h>
 #include <assert.h>
@@ -80,9 +81,10 @@ static int put_jansson(const char *bytes, size_t len, void *writer)
 
 static bool put_string(struct writer *w, const char *bytes, size_t len)
 {
+    errno = 0;
     json_t *string = json_stringn(bytes, len);
     if (string == NULL)
-        return writer_fail(w, "a string inside the table is not valid UTF-8");
+        return writer_fail(w, errno == ENOMEM ? "not enough memory" : "a string inside the table is not valid UTF-8");
     int rc = json_dump_callback(string, put_jansson, w, JSON_ENCODE_ANY);
     json_decref(string);
     if (rc != 0 && w->why == NULL)
@@ -331,8 +333,11 @@ bool table_decode(lua_State *L, const char *bytes, size_t len)
     *root = NULL;
     luaL_setmetatable(L, JSON_METATABLE);
     int box = lua_gettop(L);
+    errno = 0;
     *root = json_loadb(bytes, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     bool ok = *root != NULL;
+    if (!ok && errno == ENOMEM)
+        luaL_error(L, "not enough memory"); /* That says nothing about the value. */
     if (ok)
         push_json(L, *root);
     else

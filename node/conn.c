@@ -282,17 +282,15 @@ static void refuse_when_full(struct conn *c)
     conn_close_after_output(c);
 }
 
-void conn_accept(struct server *s, uv_stream_t *listener)
+int conn_accept(struct server *s, uv_stream_t *listener)
 {
     struct conn *c = conn_make(s);
-    if (c == NULL) {
-        log_error("out of memory: a client could not be accepted");
-        return;
-    }
+    if (c == NULL)
+        return UV_ENOMEM;
     server_stats(s)->connections++;
     if (uv_accept(listener, conn_stream(c)) != 0) {
         conn_close(c);
-        return;
+        return 0;
     }
     note_addresses(c);
     uv_tcp_nodelay(&c->tcp, 1);
@@ -301,6 +299,7 @@ void conn_accept(struct server *s, uv_stream_t *listener)
     refuse_when_full(c);
     if (c->life == CONN_OPEN && uv_read_start(conn_stream(c), on_alloc, on_read) == 0)
         c->is_reading = true;
+    return 0;
 }
 
 /* ---- Replies ---- */

@@ -27,8 +27,8 @@ struct conn_facts {
     const struct command_row *last_row; /* NULL before the first command. */
 };
 
-/* Take the next connection off the listener. */
-void conn_accept(struct server *s, uv_stream_t *listener);
+/* Take the next connection off the listener. UV_ENOMEM: it is still there. */
+int conn_accept(struct server *s, uv_stream_t *listener);
 struct conn_facts *conn_facts(struct conn *c);
 struct server_link *conn_link(struct conn *c);
 struct server *conn_server(const struct conn *c);

@@ -33,6 +33,7 @@ struct server {
     uv_idle_t spin; /* Active while there is something to do in the next iteration. */
     uv_timer_t cron;
     uv_timer_t wakeup; /* The nearest deadline of a blocked connection, or the end of a pause. */
+    uv_tcp_t turned;   /* A client for which there is no memory, on its way out. */
     unsigned handles;  /* Open ones: the server's and its connections'. */
     unsigned port;
     struct conn *first, *last, *dirty, *blocked;
@@ -41,6 +42,7 @@ struct server {
     int64_t started_wall_s;
     uint64_t pause_until_ms; /* 0: not paused */
     bool pause_writes_only, stopped, closing;
+    bool is_turning, turn_again; /* turned is open; somebody else waits for it. */
     uint64_t cron_commands, accept_warned_ms;
     struct server_stats stats;
     struct server_error_word words[SERVER_ERROR_WORDS_MAX];
@@ -377,16 +379,43 @@ static void on_cron(uv_timer_t *timer)
     }
 }
 
+static void on_turned_away(uv_handle_t *handle)
+{
+    struct server *s = handle->data;
+    bool again = s->turn_again && !s->stopped;
+    s->is_turning = s->turn_again = false;
+    if (again)
+        on_connection((uv_stream_t *)&s->listener, 0);
+    handle_gone(s);
+}
+
+/* libuv listens no more before what it brought has been accepted, so a client whom we cannot keep is accepted, too, and
+ * hung up on. */
+static void turn_away(struct server *s)
+{
+    s->turn_again = s->is_turning;
+    if (s->is_turning)
+        return;
+    uv_tcp_init(s->loop, &s->turned);
+    s->turned.data = s;
+    s->is_turning = true;
+    s->handles++;
+    uv_accept((uv_stream_t *)&s->listener, (uv_stream_t *)&s->turned);
+    uv_close((uv_handle_t *)&s->turned, on_turned_away);
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct server *s = listener->data;
-    if (status == 0) {
-        conn_accept(s, listener);
+    if (status == 0)
+        status = conn_accept(s, listener);
+    if (status == 0)
         return;
-    }
+    if (status == UV_ENOMEM)
+        turn_away(s);
     uint64_t now = uv_now(s->loop);
     if (now - s->accept_warned_ms < SERVER_WARN_MS)
-        return; /* Out of file descriptors, each attempt would be a line. */
+        return; /* Out of memory or file descriptors, each attempt would be a line. */
     s->accept_warned_ms = now;
     log_warning("cannot accept a client: %s", uv_strerror(status));
 }

@@ -166,6 +166,32 @@ void links_peer(struct links *l, uint64_t peer, const char *address)
 
 /* ---- Listening ---- */
 
+static void accept_one(uv_stream_t *listener, int status);
+
+static void turned_closed(uv_handle_t *handle)
+{
+    struct links *l = handle->data;
+    bool again = l->turn_again && !l->closing;
+    l->is_turning = l->turn_again = false;
+    if (again)
+        accept_one((uv_stream_t *)&l->listener, 0);
+    links_drop(l);
+}
+
+/* libuv listens no more before what it brought has been accepted: so it is, and hung up on. */
+static void turn_away(struct links *l)
+{
+    l->turn_again = l->is_turning;
+    if (l->is_turning)
+        return;
+    uv_tcp_init(l->o.loop, &l->turned);
+    l->turned.data = l;
+    l->is_turning = true;
+    l->holds++;
+    uv_accept((uv_stream_t *)&l->listener, (uv_stream_t *)&l->turned);
+    uv_close((uv_handle_t *)&l->turned, turned_closed);
+}
+
 static void accept_one(uv_stream_t *listener, int status)
 {
     struct links *l = listener->data;
@@ -174,6 +200,8 @@ static void accept_one(uv_stream_t *listener, int status)
     struct link_conn *c = status == 0 ? link_conn_new(l) : NULL;
     if (c == NULL) {
         links_noise(l, "a peer", status != 0 ? uv_strerror(status) : "out of memory");
+        if (status == 0)
+            turn_away(l);
         return;
     }
     c->state = LINK_GREETING;

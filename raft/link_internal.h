@@ -72,6 +72,8 @@ struct links {
     bool dirty; /* Some outbox has filled since the last flush. */
     unsigned holds;
     uv_tcp_t listener;
+    uv_tcp_t turned;             /* A peer for which there is no memory, on its way out, */
+    bool is_turning, turn_again; /* and somebody else waits for that handle. */
     uv_prepare_t before_poll;
     uv_check_t after_poll;
     struct link_conn *conns;

@@ -38,7 +38,7 @@ static inline uint64_t fuzz_take(struct fuzz_input *in, size_t n_bytes)
 /* A copy that ends where its memory ends, so that a sanitizer sees who reads on; to be freed. */
 static inline uint8_t *fuzz_copy(const void *bytes, size_t len)
 {
-    uint8_t *copy = malloc(len > 0 ? len : 1);
+    uint8_t *copy = calloc(1, len > 0 ? len : 1);
     if (copy == NULL)
         abort();
     if (len > 0)

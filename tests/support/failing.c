@@ -50,6 +50,8 @@ static bool fails(enum failing_kind kind)
     uint64_t call = plan.calls++;
     bool now = call == plan.nth || (plan.on && call > plan.nth);
     plan.hit = plan.hit || now;
+    if (now && kind == FAILING_MEMORY)
+        errno = ENOMEM;
     return now;
 }
 

@@ -175,11 +175,13 @@ size_t requests_n_waiting(const struct node *n)
 
 struct command_buf *requests_write_buf(struct node *n)
 {
+    n->writes.gather.failed = 0; /* As in requests.c: the next command may find memory. */
     return &n->writes.gather;
 }
 
 struct command_buf *requests_read_buf(struct node *n)
 {
+    n->reads.gather.failed = 0;
     return &n->reads.gather;
 }
 
