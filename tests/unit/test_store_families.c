@@ -61,8 +61,18 @@ static int teardown(void **state)
 }
 
 static const char *const refusal_words[] = {
-    "",         "WRONGTYPE",      "NOT_INTEGER", "NOT_FLOAT", "OVERFLOW", "NAN_INF", "NO_SUCH_KEY",
-    "TOO_LONG", "INVALID_CURSOR", "UNKNOWN",     "REPLY",     "BATCH",
+    "",
+    "WRONGTYPE",
+    "NOT_INTEGER",
+    "NOT_FLOAT",
+    "OVERFLOW",
+    "NAN_INF",
+    "NO_SUCH_KEY",
+    "TOO_LONG",
+    "INVALID_CURSOR",
+    "UNKNOWN",
+    [REFUSAL_REPLY_TOO_LARGE] = "REPLY",
+    [REFUSAL_BATCH_TOO_LARGE] = "BATCH",
 };
 
 static void add(struct fixture *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
