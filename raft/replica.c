@@ -247,7 +247,7 @@ static int step(struct replica *r, struct raft_event *event, struct batch *given
     if (rv != 0) {
         if (event->type == RAFT_SUBMIT || event->type == RAFT_TRANSFER)
             return rv;
-        r->core_broken = true;
+        r->core_broken = rv == RAFT_NOMEM;
         replica_fail(r, "libraft failed on an event of type %d: %s", event->type, raft_strerror(rv));
         return rv;
     }

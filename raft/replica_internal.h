@@ -70,7 +70,7 @@ struct replica {
     uint64_t applied;
     bool opened; /* The first timer ran: callbacks are allowed. */
     bool failed;
-    bool core_broken; /* A step failed within it: it may hold what it has freed, and is not closed. */
+    bool core_broken;   /* No memory within a step: it may hold what it has freed, and is not closed. */
     bool out_of_memory; /* Why it failed. */
     bool applying;
     uint64_t armed_ms; /* What the timer is set to; 0: not. */

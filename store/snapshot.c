@@ -145,12 +145,13 @@ int snapshot_make(const char *db_dir, const char *dest, char error[256], struct 
 
 /* ---- checking ---- */
 
-/* SQLite's own look at every page; what it finds is told. */
+/* SQLite's own look at every page, and whether each index leads to each row (a quick check would not ask that, and a
+ * key missing in an index reads as nil); what it finds is told. */
 static int check_pages(sqlite3 *db, const char *subject, char error[SCHEMA_ERROR_BYTES])
 {
     sqlite3_stmt *stmt = NULL;
     bool whole = false;
-    int rc = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &stmt, NULL);
+    int rc = sqlite3_prepare_v2(db, "PRAGMA integrity_check(1)", -1, &stmt, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
     if (rc == SQLITE_ROW) {

@@ -1019,6 +1019,8 @@ int store_install(struct store *s)
     int rc = join_path(s->dir, STORE_INCOMING, &incoming);
     if (rc == 0)
         rc = join_path(s->dir, STORE_ACCEPTED, &accepted);
+    if (rc != 0)
+        schema_explain(NULL, rc, "installing a snapshot", s->error);
     if (rc == 0)
         rc = sync_path(incoming, O_RDONLY, s->error);
     if (rc == 0 && rename(incoming, accepted) == -1)

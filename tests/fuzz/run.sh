@@ -8,7 +8,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=${HOLDFAST_BUILD:-$here/../../build-fuzz}
-keep_bytes_max=384 # of one input: the corpus is to stay small
+keep_bytes_max=600 # of one input: the corpus is to stay small
 keep_files_max=60
 
 usage() {
@@ -49,7 +49,8 @@ keep() {
     rm -rf "$kept"
     mkdir -p "$kept" "$here/corpus/$1"
     "$build/tests/fuzz/fuzz_$1" -merge=1 -max_len=$keep_bytes_max "$kept" "$here/corpus/$1" "$found/$1" >"$found/$1.log" 2>&1
-    ls -Sr "$kept" | head -n $keep_files_max | while read -r name; do
+    step=$(($(ls "$kept" | wc -l) / keep_files_max + 1)) # Small ones and large ones alike.
+    ls -S "$kept" | awk "NR % $step == 0" | while read -r name; do
         cp -n "$kept/$name" "$here/corpus/$1/"
     done
     echo "$1: $(ls "$here/corpus/$1" | wc -l) inputs, $(cat "$here/corpus/$1"/* | wc -c) bytes"

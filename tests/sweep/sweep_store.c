@@ -28,8 +28,10 @@ static struct store_options options(void)
  */
 static void assert_honest(int rc, const char *words)
 {
-    if (rc == STORE_ECORRUPT && words != NULL && strstr(words, "unable to get the page") != NULL)
+    if (rc == STORE_ECORRUPT && words != NULL && strstr(words, "in database main") != NULL)
         return;
+    if (sweep_plan.kind == FAILING_SHORT_READ)
+        return; /* A file that ends too early is damaged. */
     if (rc != 0 && rc != STORE_ENOMEM && rc != STORE_EIO)
         fail_msg("call %" PRIu64 " failed, and the answer is %d: %s", sweep_plan.nth, rc, words == NULL ? "" : words);
     if (rc != 0 && words != NULL)
@@ -250,11 +252,14 @@ static void scenario_install(void)
 TEST(life, MEMORY, 5)
 TEST(life, FILES, 1)
 TEST(life, FULL, 1)
+TEST(life, SHORT_READ, 1)
 TEST(reopen, MEMORY, 3)
 TEST(reopen, FILES, 1)
+TEST(reopen, SHORT_READ, 1)
 TEST(snapshot, MEMORY, 5)
 TEST(snapshot, FILES, 1)
 TEST(snapshot, FULL, 1)
+TEST(snapshot, SHORT_READ, 1)
 TEST(install, MEMORY, 3)
 TEST(install, FILES, 1)
 TEST(install, FULL, 1)
@@ -262,10 +267,11 @@ TEST(install, FULL, 1)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(life_MEMORY),    cmocka_unit_test(life_FILES),    cmocka_unit_test(life_FULL),
-        cmocka_unit_test(reopen_MEMORY),  cmocka_unit_test(reopen_FILES),  cmocka_unit_test(snapshot_MEMORY),
-        cmocka_unit_test(snapshot_FILES), cmocka_unit_test(snapshot_FULL), cmocka_unit_test(install_MEMORY),
-        cmocka_unit_test(install_FILES),  cmocka_unit_test(install_FULL),
+        cmocka_unit_test(life_MEMORY),     cmocka_unit_test(life_FILES),        cmocka_unit_test(life_FULL),
+        cmocka_unit_test(life_SHORT_READ), cmocka_unit_test(reopen_SHORT_READ), cmocka_unit_test(snapshot_SHORT_READ),
+        cmocka_unit_test(reopen_MEMORY),   cmocka_unit_test(reopen_FILES),      cmocka_unit_test(snapshot_MEMORY),
+        cmocka_unit_test(snapshot_FILES),  cmocka_unit_test(snapshot_FULL),     cmocka_unit_test(install_MEMORY),
+        cmocka_unit_test(install_FILES),   cmocka_unit_test(install_FULL),
     };
     failing_init();
     strcpy(dir, access("/dev/shm", W_OK) == 0 ? "/dev/shm/holdfast_sweep_XXXXXX" : "/tmp/holdfast_sweep_XXXXXX");
