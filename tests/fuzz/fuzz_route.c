@@ -35,6 +35,12 @@ uint64_t replica_leader(const struct replica *r)
     return r->leader;
 }
 
+void replica_status(const struct replica *r, struct replica_status *ret)
+{
+    (void)r;
+    memset(ret, 0, sizeof *ret); /* Alone: there is nobody to tell of events. */
+}
+
 uint64_t replica_term(const struct replica *r)
 {
     return r->term;
