@@ -399,11 +399,11 @@ static int core_decode(lua_State *L)
     return 2;
 }
 
-/* core.now_ms() -> milliseconds on a clock that nobody sets. */
+/* core.now_ms() -> milliseconds on a clock that nobody sets, and that counts a machine's sleep. */
 static int core_now_ms(lua_State *L)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_BOOTTIME, &now);
     lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000 + now.tv_nsec / 1000000);
     return 1;
 }

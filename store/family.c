@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define ARGS_ANY UINT32_MAX
+#define FAMILY_DEPTH_MAX 2
 
 /* What a command must bring; `run` is NULL for opcodes there are none of. */
 struct family_rule {
@@ -117,22 +118,6 @@ static bool family_may_nest(uint8_t op)
     }
 }
 
-bool family_decode_nested(struct family *f, struct bytes nested, struct command *ret)
-{
-    size_t used = 0;
-    struct command c = {0};
-    int rc = command_decode(nested.base, nested.len, &c, &used);
-    if (rc == 0 && used == nested.len && family_may_nest(c.op)) {
-        *ret = c;
-        return true;
-    }
-    if (rc == COMMAND_ENOMEM)
-        f->out->failed = true;
-    family_refuse(f, REFUSAL_UNKNOWN_COMMAND);
-    command_release(&c);
-    return false;
-}
-
 void family_run(struct family *f, const struct command *c)
 {
     const struct family_rule *rule = &rules[c->op];
@@ -141,6 +126,24 @@ void family_run(struct family *f, const struct command *c)
         family_refuse(f, REFUSAL_UNKNOWN_COMMAND);
     else
         rule->run(f, c);
+}
+
+bool family_run_nested(struct family *f, struct bytes nested)
+{
+    size_t used = 0;
+    struct command c = {0};
+    int rc = command_decode(nested.base, nested.len, &c, &used);
+    bool sound = rc == 0 && used == nested.len && family_may_nest(c.op) && f->depth < FAMILY_DEPTH_MAX;
+    f->out->failed = f->out->failed || rc == COMMAND_ENOMEM;
+    if (sound) {
+        f->depth++;
+        family_run(f, &c);
+        f->depth--;
+    } else {
+        family_refuse(f, REFUSAL_UNKNOWN_COMMAND);
+    }
+    command_release(&c);
+    return sound;
 }
 
 bool family_row_due(const struct family *f, const struct row *row)

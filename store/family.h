@@ -17,6 +17,7 @@ struct family {
     uint64_t now_ms;    /* reads: a guess of the clock now, for time left only; in apply == clock_ms */
     uint64_t *expired_total;
     size_t value_bytes_max;
+    unsigned depth;                                              /* How many commands this one is nested in. */
     void (*changed)(void *ctx, const struct store_event *event); /* NULL: nobody listens */
     void *changed_ctx;
     struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
@@ -26,9 +27,9 @@ struct family {
  * encoder makes them) answer it too, and change nothing. */
 void family_run(struct family *f, const struct command *c);
 
-/* Decode the command nested in an argument and check that it may run inside another one. The caller releases *ret. On
- * false the refusal is answered (or memory ran out) and there is nothing to release. */
-bool family_decode_nested(struct family *f, struct bytes nested, struct command *ret);
+/* Run the command nested in an argument, if it may run inside another one. Exactly one outcome either way; true when it
+ * was run. Nesting is two deep at most (GUARD in ONCE): encoders keep to that, what comes over a link may not. */
+bool family_run_nested(struct family *f, struct bytes nested);
 
 /* Helpers for the families (family.c): the live row (not due), or NULL; a due row met by a write is removed first. */
 const struct row *family_live(struct family *f, struct bytes key);

@@ -483,7 +483,6 @@ static void refuse_stale(struct family *f, const struct lock *l)
 
 void lock_guard(struct family *f, const struct command *c)
 {
-    struct command nested;
     struct lock l;
     bool current = false;
     if (!lock_open(f, c->args[1], &l))
@@ -493,10 +492,8 @@ void lock_guard(struct family *f, const struct command *c)
     if (!current)
         refuse_stale(f, &l);
     lock_done(f, &l);
-    if (!current || !family_decode_nested(f, c->args[0], &nested))
-        return;
-    family_run(f, &nested);
-    command_release(&nested);
+    if (current)
+        family_run_nested(f, c->args[0]);
 }
 
 /* ---- Telling ---- */
