@@ -296,6 +296,26 @@ void *family_scratch(struct family *f, size_t bytes)
     return scratch;
 }
 
+void *family_kept(struct family *f, enum family_keep which, size_t bytes)
+{
+    struct family_keeps *k = f->keeps;
+    if (bytes <= k->cap[which])
+        return k->base[which];
+    size_t cap = bytes + bytes / 2;
+    free(k->base[which]);
+    k->base[which] = malloc(cap);
+    k->cap[which] = k->base[which] == NULL ? 0 : cap;
+    f->out->failed = f->out->failed || k->base[which] == NULL;
+    return k->base[which];
+}
+
+void family_keeps_release(struct family_keeps *k)
+{
+    for (size_t i = 0; i < KEEP_N; i++)
+        free(k->base[i]);
+    *k = (struct family_keeps){0};
+}
+
 void family_refuse(struct family *f, enum refusal code)
 {
     outcome_refusal(f->out, code, NULL, 0);
