@@ -246,14 +246,17 @@ static bool op_frees_space(uint8_t op)
            op == OP_LOCK_LEAVE;
 }
 
+/* What stands in a frame (ONCE, GUARD, or one in the other) decides. */
 bool request_frees_space(const uint8_t *command, size_t len)
 {
-    size_t nested_len = 0;
-    bool framed = command[0] == OP_ONCE || command[0] == OP_GUARD;
-    const uint8_t *nested = framed ? command_first_arg(command, len, &nested_len) : NULL;
-    if (nested == NULL)
-        return op_frees_space(command[0]);
-    return nested_len > 0 && request_frees_space(nested, nested_len);
+    for (int depth = 0; command != NULL && len > 0; depth++) {
+        if (command[0] != OP_ONCE && command[0] != OP_GUARD)
+            return op_frees_space(command[0]);
+        if (depth == 2)
+            return false;
+        command = command_first_arg(command, len, &len);
+    }
+    return false;
 }
 
 int requests_write(struct node *n, struct conn *c, long at, uint64_t deadline_ms)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define ARGS_ANY UINT32_MAX
+#define FAMILY_DEPTH_MAX 2
 
 /* What a command must bring; `run` is NULL for opcodes there are none of. */
 struct family_rule {
@@ -138,22 +139,6 @@ static bool family_may_nest(uint8_t op)
     }
 }
 
-bool family_decode_nested(struct family *f, struct bytes nested, struct command *ret)
-{
-    size_t used = 0;
-    struct command c = {0};
-    int rc = command_decode(nested.base, nested.len, &c, &used);
-    if (rc == 0 && used == nested.len && family_may_nest(c.op)) {
-        *ret = c;
-        return true;
-    }
-    if (rc == COMMAND_ENOMEM)
-        f->out->failed = true;
-    family_refuse(f, REFUSAL_UNKNOWN_COMMAND);
-    command_release(&c);
-    return false;
-}
-
 void family_run(struct family *f, const struct command *c)
 {
     const struct family_rule *rule = &rules[c->op];
@@ -168,6 +153,24 @@ void family_run(struct family *f, const struct command *c)
         rule->run(f, c);
     else
         family_run_bounded(f, c, rule->run);
+}
+
+bool family_run_nested(struct family *f, struct bytes nested)
+{
+    size_t used = 0;
+    struct command c = {0};
+    int rc = command_decode(nested.base, nested.len, &c, &used);
+    bool sound = rc == 0 && used == nested.len && family_may_nest(c.op) && f->depth < FAMILY_DEPTH_MAX;
+    f->out->failed = f->out->failed || rc == COMMAND_ENOMEM;
+    if (sound) {
+        f->depth++;
+        family_run(f, &c);
+        f->depth--;
+    } else {
+        family_refuse(f, REFUSAL_UNKNOWN_COMMAND);
+    }
+    command_release(&c);
+    return sound;
 }
 
 bool family_row_due(const struct family *f, const struct row *row)
@@ -318,6 +321,26 @@ void *family_scratch(struct family *f, size_t bytes)
     if (scratch == NULL)
         f->out->failed = true;
     return scratch;
+}
+
+void *family_kept(struct family *f, enum family_keep which, size_t bytes)
+{
+    struct family_keeps *k = f->keeps;
+    if (bytes <= k->cap[which])
+        return k->base[which];
+    size_t cap = bytes + bytes / 2;
+    free(k->base[which]);
+    k->base[which] = malloc(cap);
+    k->cap[which] = k->base[which] == NULL ? 0 : cap;
+    f->out->failed = f->out->failed || k->base[which] == NULL;
+    return k->base[which];
+}
+
+void family_keeps_release(struct family_keeps *k)
+{
+    for (size_t i = 0; i < KEEP_N; i++)
+        free(k->base[i]);
+    *k = (struct family_keeps){0};
 }
 
 void family_refuse(struct family *f, enum refusal code)

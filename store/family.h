@@ -8,6 +8,14 @@
 
 struct due; /* due.h: what is due when */
 
+/* Memory kept from one command to the next for values so large that getting it anew each time would cost more than the
+ * work: each call of family_kept() hands out the same again. */
+enum family_keep { KEEP_RECORDS, KEEP_VALUE, KEEP_N };
+struct family_keeps {
+    void *base[KEEP_N];
+    size_t cap[KEEP_N];
+};
+
 /* What a command may see and use while it runs. */
 struct family {
     struct rows *rows;
@@ -17,6 +25,8 @@ struct family {
     uint64_t now_ms;    /* reads: a guess of the clock now, for time left only; in apply == clock_ms */
     uint64_t *expired_total;
     size_t value_bytes_max;
+    struct family_keeps *keeps;
+    unsigned depth;                                              /* How many commands this one is nested in. */
     void (*changed)(void *ctx, const struct store_event *event); /* NULL: nobody listens */
     void *changed_ctx;
     struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
@@ -32,9 +42,9 @@ struct family {
  * encoder makes them) answer it too, and change nothing. */
 void family_run(struct family *f, const struct command *c);
 
-/* Decode the command nested in an argument and check that it may run inside another one. The caller releases *ret. On
- * false the refusal is answered (or memory ran out) and there is nothing to release. */
-bool family_decode_nested(struct family *f, struct bytes nested, struct command *ret);
+/* Run the command nested in an argument, if it may run inside another one. Exactly one outcome either way; true when it
+ * was run. Nesting is two deep at most (GUARD in ONCE): encoders keep to that, what comes over a link may not. */
+bool family_run_nested(struct family *f, struct bytes nested);
 
 /* Helpers for the families (family.c): the live row (not due), or NULL; a due row met by a write is removed first. */
 const struct row *family_live(struct family *f, struct bytes key);
@@ -78,6 +88,9 @@ struct bytes family_value(const struct row *row);
 bool family_bytes_equal(struct bytes a, struct bytes b);
 /* Memory for building a value; NULL (and out->failed) when there is none. The caller frees it. */
 void *family_scratch(struct family *f, size_t bytes);
+/* Not to be freed, and good until the next call for the same keep. NULL as above. */
+void *family_kept(struct family *f, enum family_keep which, size_t bytes);
+void family_keeps_release(struct family_keeps *k);
 
 /* Answers. */
 void family_refuse(struct family *f, enum refusal code);

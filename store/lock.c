@@ -17,7 +17,6 @@
 #include "store/number.h"
 #include "store/session.h"
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define HEAD_BYTES 16
@@ -37,7 +36,7 @@ struct record {
 struct lock {
     struct bytes name;
     uint32_t n_holders, n_waiters, permits;
-    struct record *records; /* Room for one more than there are. */
+    struct record *records; /* Room for one more than there are. Kept memory: one lock is open at a time. */
     bool changed;
 };
 
@@ -95,7 +94,7 @@ static bool lock_load(struct family *f, struct bytes name, struct lock *l)
     const struct row *row = lock_row(f->rows, name);
     if (row != NULL)
         head_read(row, l);
-    l->records = family_scratch(f, (n_records(l) + (size_t)1) * sizeof *l->records);
+    l->records = family_kept(f, KEEP_RECORDS, (n_records(l) + (size_t)1) * sizeof *l->records);
     if (l->records == NULL)
         return false;
     for (uint32_t i = 0; i < n_records(l); i++)
@@ -115,7 +114,7 @@ static int64_t nearest_deadline(const struct lock *l)
 static void lock_write(struct family *f, const struct lock *l, const struct row *old)
 {
     size_t len = HEAD_BYTES + (size_t)n_records(l) * RECORD_BYTES;
-    uint8_t *value = family_scratch(f, len);
+    uint8_t *value = family_kept(f, KEEP_VALUE, len);
     if (value == NULL)
         return;
     little_put_u32(value, l->n_holders);
@@ -126,10 +125,9 @@ static void lock_write(struct family *f, const struct lock *l, const struct row 
         record_write(value + HEAD_BYTES + (size_t)i * RECORD_BYTES, &l->records[i]);
     family_put_in(f, SPACE_LOCKS, l->name, old, VALUE_RAW, (struct bytes){.base = value, .len = len},
                   (struct expiry){.ms = nearest_deadline(l)});
-    free(value);
 }
 
-/* Write back what has changed, and let go of the lock. */
+/* Write back what has changed. */
 static void lock_done(struct family *f, struct lock *l)
 {
     const struct row *old = l->changed ? lock_row(f->rows, l->name) : NULL;
@@ -137,7 +135,6 @@ static void lock_done(struct family *f, struct lock *l)
         lock_write(f, l, old);
     else if (old != NULL)
         family_delete_in(f, SPACE_LOCKS, l->name, old);
-    free(l->records);
 }
 
 /* ---- Records come and go ---- */
@@ -483,7 +480,6 @@ static void refuse_stale(struct family *f, const struct lock *l)
 
 void lock_guard(struct family *f, const struct command *c)
 {
-    struct command nested;
     struct lock l;
     bool current = false;
     if (!lock_open(f, c->args[1], &l))
@@ -493,10 +489,8 @@ void lock_guard(struct family *f, const struct command *c)
     if (!current)
         refuse_stale(f, &l);
     lock_done(f, &l);
-    if (!current || !family_decode_nested(f, c->args[0], &nested))
-        return;
-    family_run(f, &nested);
-    command_release(&nested);
+    if (current)
+        family_run_nested(f, c->args[0]);
 }
 
 /* ---- Telling ---- */
@@ -569,7 +563,6 @@ void lock_info(struct family *f, const struct command *c)
         put_records(f, &l, "holders", 0, l.n_holders);
         put_records(f, &l, "waiters", l.n_holders, l.n_waiters);
     }
-    free(l.records);
 }
 
 struct listing {

@@ -411,7 +411,6 @@ static void refuse_past(struct family *f, uint64_t upto)
 void session_once(struct family *f, const struct command *c)
 {
     struct session_key key;
-    struct command nested;
     struct answer a;
     uint64_t serial = (uint64_t)c->nums[1], ack = (uint64_t)c->nums[2];
     const struct row *row = session_demand(f, (uint64_t)c->nums[0], &key);
@@ -424,10 +423,10 @@ void session_once(struct family *f, const struct command *c)
     } else if (serial <= s.acknowledged) {
         refuse_past(f, s.acknowledged);
         renew(f, &key, row);
-    } else if (family_decode_nested(f, c->args[0], &nested)) {
+    } else {
         size_t mark = f->out->len;
-        family_run(f, &nested);
-        command_release(&nested);
+        if (!family_run_nested(f, c->args[0]))
+            return;
         outcome_later_keep(f->out, mark);
         remember(f, &key, serial, ack, mark);
     }

@@ -65,6 +65,7 @@ struct store {
     struct due *due;
     struct flusher *flusher;
     struct command command; /* The decoder's scratch. */
+    struct family_keeps keeps;
 
     uint64_t applied, applied_term, clock_ms, revision;
     uint64_t durable, durable_term;
@@ -307,6 +308,7 @@ static struct family family_of(struct store *s, struct outcome_buf *out, uint64_
                            .now_ms = now_ms,
                            .expired_total = &s->expired_total,
                            .value_bytes_max = BATCH_VALUE_BYTES_MAX,
+                           .keeps = &s->keeps,
                            .out = out};
 }
 
@@ -999,6 +1001,7 @@ void store_abandon(struct store *s)
         return;
     detach(s);
     command_release(&s->command);
+    family_keeps_release(&s->keeps);
     free(s->dir);
     free(s->path);
     free(s);

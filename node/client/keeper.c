@@ -59,9 +59,19 @@ static enum renewal renew(struct keeper *k)
     return result;
 }
 
+/* A condition cannot wait by the channel's clock. */
 static void wait_until(struct keeper *k, int64_t ms)
 {
-    struct timespec at = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    struct timespec at;
+    int64_t left_ms = ms - channel_now_ms();
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    left_ms = left_ms < 0 ? 0 : left_ms;
+    at.tv_sec += left_ms / 1000;
+    at.tv_nsec += left_ms % 1000 * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
     pthread_cond_timedwait(&k->changed, &k->mutex, &at);
 }
 

@@ -276,6 +276,29 @@ static void guards_refuse_all_but_the_present_token(void **state)
     assert_string_equal(coord_get(f, "n"), "'1'");
 }
 
+/* However deep somebody nests commands, nothing but the answer is the worse for it. */
+static void nesting_is_bounded(void **state)
+{
+    struct coord *f = *state;
+    uint64_t a = coord_open(f, "a", 60000), t = token_of(ACQUIRE(f, "l", a));
+    struct command_buf inner = {0}, outer = {0};
+    const struct coord_command incr = coord_incr("n", 1);
+    int64_t token = (int64_t)t;
+    coord_encode(&inner, &incr);
+    for (int depth = 1; depth <= 2000; depth++) {
+        struct bytes args[2] = {{inner.base, inner.len}, text("l")};
+        outer.len = 0;
+        command_add(&outer, OP_GUARD, 0, &token, 1, args, 2);
+        coord_apply(f, &outer, 1);
+        assert_string_equal(coord_text(f), depth == 1 ? "1" : depth == 2 ? "2" : "!9");
+        struct command_buf swap = inner;
+        inner = outer;
+        outer = swap;
+    }
+    command_buf_release(&inner);
+    command_buf_release(&outer);
+}
+
 /* A repeat gets the same token, or joins the same place in the queue. */
 static void asking_once(void **state)
 {
@@ -544,6 +567,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(permits_are_counted, coord_setup, coord_teardown),
         cmocka_unit_test_setup_teardown(the_end_of_a_session_frees_its_locks, coord_setup, coord_teardown),
         cmocka_unit_test_setup_teardown(guards_refuse_all_but_the_present_token, coord_setup, coord_teardown),
+        cmocka_unit_test_setup_teardown(nesting_is_bounded, coord_setup, coord_teardown),
         cmocka_unit_test_setup_teardown(asking_once, coord_setup, coord_teardown),
         cmocka_unit_test_setup_teardown(who_does_not_know_its_token_can_give_up, coord_setup, coord_teardown),
         cmocka_unit_test_setup_teardown(bounds_are_kept, coord_setup, coord_teardown),
