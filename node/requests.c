@@ -456,7 +456,8 @@ void requests_init(struct requests *q, struct replica *replica, struct store *st
     q->store = store;
     q->self = self;
     q->start = start;
-    q->next_seq = q->next_read_id = 1;
+    q->next_seq = 1;
+    q->next_read_id = (start << 32) + 1; /* A leader may answer what an earlier start of this node asked. */
     q->foreign_last = &q->foreign;
     waiters_init(&q->waiters, store, leave_queue, q);
     struct batch_list *all[] = {&q->unsent_writes, &q->flying_writes, &q->unsent_reads, &q->round_reads,

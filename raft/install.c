@@ -193,17 +193,28 @@ void replica_snapshot_checked(struct replica *r, bool ok)
         drop(r, "the log had reached it already");
 }
 
+static int put_in_place(struct replica *r)
+{
+    struct install *in = &r->install;
+    if (r->owner.snapshot_install(r->owner.ctx) != 0) {
+        replica_fail(r, "the snapshot could not be put in place");
+        return -1;
+    }
+    if (log_reset(r->log, in->head.last_index, in->head.last_term) != 0) {
+        replica_fail(r, "out of memory");
+        return -1;
+    }
+    return 0;
+}
+
 /* Everything here is blocking and in order: the state's file, the log, the core. */
 void install_update(struct replica *r, const struct raft_snapshot_metadata *metadata)
 {
     struct install *in = &r->install;
     assert(in->state == INSTALL_CHECKING && metadata->index == in->head.last_index);
-    if (r->owner.snapshot_install(r->owner.ctx) != 0) {
-        replica_fail(r, "the snapshot could not be put in place");
-        return;
-    }
-    if (log_reset(r->log, in->head.last_index, in->head.last_term) != 0) {
-        replica_fail(r, "out of memory");
+    if (put_in_place(r) != 0) {
+        struct raft_configuration conf = metadata->configuration;
+        raft_configuration_close(&conf);
         return;
     }
     r->applied = in->head.last_index;

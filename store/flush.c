@@ -51,7 +51,7 @@ struct flusher {
     enum flusher_state state; /* From here on guarded by mutex. */
     struct flush *flush;      /* Unless idle. */
     struct trash trash;
-    bool closing;
+    bool closing, awaited; /* awaited: somebody stands still until the flush is done. */
 };
 
 /* ---- rows due in a window ---- */
@@ -298,7 +298,8 @@ static void give_back(struct flusher *f)
 }
 
 /* A full disk is waited for, with everything kept in memory: writes are refused long before, so that it can be told
- * apart from a broken one. False: the end has come first, or there is no thread that could wait. */
+ * apart from a broken one. False: somebody stands still for this flush, the end has come, or there is no thread that
+ * could wait. */
 static bool wait_for_space(struct flusher *f)
 {
     struct timespec until;
@@ -307,10 +308,10 @@ static bool wait_for_space(struct flusher *f)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&f->mutex);
-    bool go_on = f->running && !f->closing;
+    bool go_on = f->running && !f->closing && !f->awaited;
     if (go_on)
         pthread_cond_timedwait(&f->changed, &f->mutex, &until);
-    go_on = go_on && !f->closing;
+    go_on = go_on && !f->closing && !f->awaited;
     pthread_mutex_unlock(&f->mutex);
     return go_on;
 }
@@ -436,8 +437,11 @@ struct flush *flusher_take(struct flusher *f, bool wait)
 {
     struct flush *flush = NULL;
     pthread_mutex_lock(&f->mutex);
+    f->awaited = wait;
+    pthread_cond_broadcast(&f->changed);
     while (wait && f->state == FLUSHER_UNDER_WAY)
         pthread_cond_wait(&f->changed, &f->mutex);
+    f->awaited = false;
     if (f->state == FLUSHER_FINISHED) {
         flush = f->flush;
         f->flush = NULL;

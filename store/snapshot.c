@@ -235,6 +235,16 @@ static int check_rows(sqlite3 *db, const struct meta *m, const char *subject, ch
     return rc;
 }
 
+/* A file whose origins cannot be read would be accepted and then never open. */
+static int check_origins(sqlite3 *db, char error[SCHEMA_ERROR_BYTES])
+{
+    struct origin *origins = NULL;
+    size_t n = 0;
+    int rc = schema_origins_load(db, &origins, &n);
+    free(origins);
+    return rc == 0 ? 0 : schema_explain(db, rc, "checking the origins of a snapshot", error);
+}
+
 static int check(sqlite3 *db, const char *path, char error[SCHEMA_ERROR_BYTES], struct snapshot_info *ret)
 {
     struct snapshot_info info = {0};
@@ -246,6 +256,8 @@ static int check(sqlite3 *db, const char *path, char error[SCHEMA_ERROR_BYTES], 
         rc = check_length(db, info.bytes, error);
     if (rc == 0)
         rc = check_rows(db, &m, "the snapshot", error);
+    if (rc == 0)
+        rc = check_origins(db, error);
     if (rc == 0)
         *ret = info;
     return rc;

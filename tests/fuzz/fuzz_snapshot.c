@@ -81,7 +81,10 @@ static void install(void)
     struct command_buf b = {0};
     struct outcome_buf out = {0};
     size_t used;
-    fuzz_must(store_install(s) == 0, "what was accepted can be installed");
+    int rc = store_install(s);
+    if (rc != 0)
+        fprintf(stderr, "%d: %s\n", rc, store_error(s));
+    fuzz_must(rc == 0, "what was accepted can be installed");
     command_add(&b, OP_KEYS, 0, NULL, 0, &all, 1);
     fuzz_must(store_read(s, b.base, b.len, 1000, &out, &used) == 0, "and read");
     fuzz_outcomes_check(&out, 1);

@@ -17,7 +17,8 @@ struct conn { /* What requests.c sees. */
 
 struct client {
     const struct workload *work;
-    struct conn *conn; /* NULL: it thinks. */
+    struct conn *conn; /* NULL: it thinks, or is */
+    bool calling;      /* under way to its node. */
     int node;
     struct op *first, **last;
     unsigned unanswered; /* Of the ops, from the first on; those behind are held back. */
@@ -164,17 +165,12 @@ static void add_op(int k, uint64_t deadline_ms)
     c->last = &op->next;
 }
 
-static void begin_burst(struct event *e)
+/* What has been sent to a node arrives: at once, or when it wakes up from a pause. */
+static void burst_arrives(struct event *e)
 {
     int k = (int)e->a;
     struct client *c = &clients[k];
-    if (quiet)
-        return;
-    c->node = (int)below(CHANCE_CLIENTS, (uint64_t)n_nodes);
-    if (!node_counts(&nodes[c->node]) || nodes[c->node].paused_until_us > world.now_us) {
-        world_in(5000, -1, begin_burst)->a = (uint64_t)k;
-        return;
-    }
+    c->calling = false;
     c->conn = must(calloc(1, sizeof *c->conn));
     c->conn->refs = 1;
     c->conn->client = k;
@@ -186,6 +182,21 @@ static void begin_burst(struct event *e)
     ask_held(k);
     if (c->first == NULL)
         leave(k);
+}
+
+static void begin_burst(struct event *e)
+{
+    int k = (int)e->a;
+    struct client *c = &clients[k];
+    if (quiet)
+        return;
+    c->node = (int)below(CHANCE_CLIENTS, (uint64_t)n_nodes);
+    if (!node_counts(&nodes[c->node])) {
+        world_in(5000, -1, begin_burst)->a = (uint64_t)k;
+        return;
+    }
+    c->calling = true;
+    world_in(0, c->node, burst_arrives)->a = (uint64_t)k;
 }
 
 /* ---- Answers ---- */
@@ -223,6 +234,8 @@ void conn_answer(struct conn *conn, const uint8_t *outcome, size_t len)
     c->unanswered--;
     struct op *op = pop(c);
     trace((uint64_t)k << 32 ^ (uint64_t)o.n ^ (uint64_t)o.tag << 16 ^ op->ask_order);
+    say("client %d, %s: n%d answers its request %llu (%d, key %llu): %c %lld", k, op->work->name, c->node + 1,
+        (unsigned long long)op->ask_order, op->kind, (unsigned long long)op->key, (int)o.tag, (long long)o.n);
     op->work->answered(op, outcome, len);
     free(op);
     answered(k);
@@ -260,9 +273,14 @@ static void hang_up(int k)
 
 void clients_node_ended(int i)
 {
-    for (int k = 0; k < CLIENTS; k++)
-        if (clients[k].conn != NULL && clients[k].node == i)
+    for (int k = 0; k < CLIENTS; k++) {
+        struct client *c = &clients[k];
+        if (c->conn != NULL && c->node == i)
             hang_up(k);
+        if (c->calling && c->node == i)
+            think(k);
+        c->calling = c->calling && c->node != i;
+    }
 }
 
 void clients_check_deadlines(int i)

@@ -3,6 +3,7 @@
 #include "tests/sim/faults.h"
 #include "tests/sim/net.h"
 #include "tests/sim/nodes.h"
+#include "tests/sim/profile.h"
 #include "tests/sim/world.h"
 #include <stdio.h>
 #include <string.h>
@@ -14,10 +15,12 @@ enum fault_kind {
     FAULT_POWER,
     FAULT_POWER_SOON, /* In the middle of one of the next calls to the disk. */
     FAULT_POWER_ALL,
+    FAULT_POWER_AT_VOTES,
     FAULT_SPLIT,
     FAULT_SPLIT_ONE_WAY,
     FAULT_ISOLATE,
-    FAULT_BRIDGE, /* Two halves that only one node connects. */
+    FAULT_STALE_LEADER, /* Cut off, and so slow that it goes on believing in itself. */
+    FAULT_BRIDGE,       /* Two halves that only one node connects. */
     FAULT_RESET,
     FAULT_FLAP,
     FAULT_PAUSE,
@@ -49,9 +52,11 @@ static const struct {
     [FAULT_POWER] = {"power failure", 12, 2000},
     [FAULT_POWER_SOON] = {"power failure in a write", 12, 2000},
     [FAULT_POWER_ALL] = {"power failure of all", 8, 1000},
+    [FAULT_POWER_AT_VOTES] = {"power failures after votes", 6, 3000},
     [FAULT_SPLIT] = {"partition", 15, 3000},
     [FAULT_SPLIT_ONE_WAY] = {"one-way partition", 10, 3000},
     [FAULT_ISOLATE] = {"isolation", 12, 3000},
+    [FAULT_STALE_LEADER] = {"isolation of a slowed leader", 8, 2500},
     [FAULT_BRIDGE] = {"partition but for a bridge", 6, 3000},
     [FAULT_RESET] = {"reset", 8, 0},
     [FAULT_FLAP] = {"flapping link", 5, 1500},
@@ -68,7 +73,8 @@ static const struct {
 static int whom(const struct fault *f)
 {
     int leader = nodes_leader();
-    return leader >= 0 && f->whom % 100 < 45 ? leader : (int)(f->whom / 100 % (uint64_t)n_nodes);
+    bool rather = f->whom % 100 < 45 || f->kind == FAULT_STALE_LEADER;
+    return leader >= 0 && rather ? leader : (int)(f->whom / 100 % (uint64_t)n_nodes);
 }
 
 static void heal(struct event *e)
@@ -137,6 +143,14 @@ static void break_disk(const struct fault *f, struct sim_node *n, enum fakedisk_
     fakedisk_fail_at(n->disk, fakedisk_calls(n->disk) + f->what % 30, how);
 }
 
+/* The leader goes, and whoever votes for the next one loses power. */
+static void kill_voters(const struct fault *f, int node)
+{
+    for (int i = 0; i < n_nodes; i++)
+        nodes[i].vote_kills_until_us = world.now_us + f->for_us;
+    node_stop(node, NODE_KILLED, 20000);
+}
+
 static void happen_to(const struct fault *f, struct sim_node *n)
 {
     switch (f->kind) {
@@ -149,7 +163,14 @@ static void happen_to(const struct fault *f, struct sim_node *n)
     case FAULT_POWER_SOON:
         break_disk(f, n, FAKEDISK_POWER);
         break;
+    case FAULT_POWER_AT_VOTES:
+        kill_voters(f, n->index);
+        break;
     case FAULT_ISOLATE:
+        isolate(f, n->index);
+        break;
+    case FAULT_STALE_LEADER:
+        node_slow_clock(n->index, f->for_us);
         isolate(f, n->index);
         break;
     case FAULT_BRIDGE:
@@ -279,10 +300,22 @@ void faults_cease(void)
     for (int i = 0; i < n_nodes; i++) {
         struct sim_node *n = &nodes[i];
         n->full = n->failing = false;
-        n->slow_until_us = 0;
+        n->slow_until_us = n->vote_kills_until_us = 0;
         fakedisk_room(n->disk, UINT64_MAX);
         fakedisk_fail_at(n->disk, UINT64_MAX, FAKEDISK_ERROR);
-        if (!n->up)
+        n->stays_down = profile.minority_stays_down && i < (n_nodes - 1) / 2;
+        if (n->stays_down)
+            node_stop(i, NODE_KILLED, 0);
+        else if (!n->up)
+            node_start(i);
+    }
+}
+
+void faults_start_rest(void)
+{
+    for (int i = 0; i < n_nodes; i++) {
+        nodes[i].stays_down = false;
+        if (!nodes[i].up)
             node_start(i);
     }
 }

@@ -17,5 +17,8 @@ void faults_begin(const struct fault_options *o);
 /* How many there are, and all of them in words. */
 size_t faults_n(void);
 void faults_print(const bool *skip);
-/* All trouble ends: cuts heal, disks have room and are well, everybody is started. Pauses run out. */
+/* All trouble ends: cuts heal, disks have room and are well, everybody is started, or in some runs only a majority.
+ * Pauses run out. */
 void faults_cease(void);
+/* Now really everybody. */
+void faults_start_rest(void);

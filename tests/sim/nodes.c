@@ -5,11 +5,13 @@
 #include "tests/sim/net.h"
 #include "tests/sim/profile.h"
 #include "tests/sim/world.h"
+#include "raft/frames.h"
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define SLOW_CLOCK_RATE 100  /* In thousandths. */
 #define NODE_RETRY_US 500000 /* Between starts, while the disk does not let it start. */
 
 struct sim_node nodes[NODES_MAX];
@@ -106,12 +108,21 @@ static void io_submit(struct io *io, enum io_lane lane, struct io_job *job)
         world_in(us, n->index, disk_works)->a = (uint64_t)lane;
 }
 
+/* Just voted, and back before the election is over. */
+static void lose_power(struct event *e)
+{
+    node_stop(e->node, NODE_LOST_POWER, 1000 + below(CHANCE_NODES, 5000));
+}
+
 static void io_send(struct io *io, uint64_t peer, uint8_t kind, const void *head, size_t head_len,
                     const struct io_slice *slices, size_t n)
 {
     struct sim_node *from = node_of_io(io);
-    if (node_counts(from))
-        net_send(from->index, peer, kind, head, head_len, slices, n);
+    if (!node_counts(from))
+        return;
+    net_send(from->index, peer, kind, head, head_len, slices, n);
+    if (kind == FRAME_VOTE_RESULT && from->vote_kills_until_us > world.now_us)
+        world_in(below(CHANCE_NODES, 2000), from->index, lose_power);
 }
 
 static void io_peer(struct io *io, uint64_t peer, const char *address)
@@ -274,7 +285,7 @@ static void new_clock(struct sim_node *n)
 {
     n->clock_us = below(CHANCE_NODES, 1000000000); /* A monotonic clock begins anywhere. */
     n->clock_since_us = world.now_us;
-    n->clock_rate = profile.clocks_drift ? between(CHANCE_NODES, 900, 1100) : 1000;
+    n->clock_rate = between(CHANCE_NODES, profile.clock_slowest, profile.clock_fastest);
 }
 
 /* The process that could not start ends. */
@@ -289,7 +300,7 @@ static void give_back(struct sim_node *n)
 
 static void start_again(struct event *e)
 {
-    if (!nodes[e->a].up)
+    if (!nodes[e->a].up && !nodes[e->a].stays_down)
         node_start((int)e->a);
 }
 
@@ -385,6 +396,27 @@ void node_pause(int i, uint64_t us)
     say("n%d pauses for %llu ms", i + 1, (unsigned long long)us / 1000);
 }
 
+static void set_rate(struct sim_node *n, uint64_t rate)
+{
+    n->clock_us = node_now_us(n);
+    n->clock_since_us = world.now_us;
+    n->clock_rate = rate;
+}
+
+static void clock_recovers(struct event *e)
+{
+    set_rate(&nodes[e->node], e->a);
+}
+
+void node_slow_clock(int i, uint64_t us)
+{
+    struct sim_node *n = &nodes[i];
+    if (n->clock_rate < profile.clock_slowest)
+        return; /* It is slow already. */
+    world_in(us, i, clock_recovers)->a = n->clock_rate;
+    set_rate(n, SLOW_CLOCK_RATE);
+}
+
 /* ---- Around each event ---- */
 
 enum gate nodes_gate(const struct event *e, uint64_t *ret_until)
@@ -397,6 +429,9 @@ enum gate nodes_gate(const struct event *e, uint64_t *ret_until)
     if (n->paused_until_us <= world.now_us)
         return GATE_RUN;
     *ret_until = n->paused_until_us;
+    /* A process that wakes up in poll() meets what has come in before it looks at the time. */
+    if (e->run == timer_rings || e->run == keep_house)
+        *ret_until += below(CHANCE_NODES, 3000);
     return GATE_LATER;
 }
 

@@ -14,7 +14,7 @@ struct sim_node {
     unsigned life;
     int index;
     struct cluster cluster;
-    char dir[16]; /* disks.h */
+    char dir[24]; /* disks.h */
     struct fakedisk *disk;
     struct io_ops ops;
     const struct io_ops *disk_ops;
@@ -25,9 +25,11 @@ struct sim_node {
     uint64_t paused_until_us;
     bool turn_due;
 
-    uint64_t slow_until_us; /* Its disk. */
-    bool full, failing;     /* Its disk is full; one of its next calls fails. */
-    bool wounded;           /* It has failed or been full in this life: that may end the node. */
+    uint64_t slow_until_us;       /* Its disk. */
+    uint64_t vote_kills_until_us; /* Until then it loses power whenever it has voted. */
+    bool stays_down;              /* It is not started again by itself. */
+    bool full, failing;           /* Its disk is full; one of its next calls fails. */
+    bool wounded;                 /* It has failed or been full in this life: that may end the node. */
 };
 extern struct sim_node nodes[NODES_MAX];
 extern int n_nodes;
@@ -41,6 +43,8 @@ void node_start(int i);
 /* The process ends, at once; it is started again in restart_us. */
 void node_stop(int i, enum node_end how, uint64_t restart_us);
 void node_pause(int i, uint64_t us);
+/* For so long its clock hardly moves, as on a machine whose host gives it no time. */
+void node_slow_clock(int i, uint64_t us);
 /* A lost disk: the node stops and comes back with nothing. */
 void node_lose_disk(int i);
 uint64_t node_now_us(const struct sim_node *n);

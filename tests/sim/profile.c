@@ -10,6 +10,15 @@ static uint64_t one_of(const uint64_t *list, size_t n)
 }
 #define ONE_OF(...) one_of((const uint64_t[]){__VA_ARGS__}, sizeof(uint64_t[]){__VA_ARGS__} / sizeof(uint64_t))
 
+/* Some run so slowly that a leader still believes in itself when others have long elected another: nothing but the
+ * times to live may depend on clocks. */
+static void draw_clocks(void)
+{
+    uint64_t kind = ONE_OF(0, 1, 1, 2);
+    profile.clock_slowest = kind == 0 ? 1000 : kind == 1 ? 900 : 350;
+    profile.clock_fastest = kind == 1 ? 1100 : 1000;
+}
+
 void profile_begin(void)
 {
     profile = (struct profile){
@@ -28,8 +37,9 @@ void profile_begin(void)
         .cache_bytes = ONE_OF(1 << 12, 1 << 14, 1 << 20),
         .checkpoint_bytes = ONE_OF(1 << 14, 1 << 16, 1 << 20),
         .flush_percent = (unsigned)ONE_OF(1, 5, 20),
-        .think_us = ONE_OF(10000, 20000, 20000, 100000),
+        .think_us = ONE_OF(3000, 20000, 20000, 100000),
         .value_bytes = ONE_OF(8, 8, 100, 1000),
-        .clocks_drift = percent(CHANCE_PROFILE, 60),
+        .minority_stays_down = percent(CHANCE_PROFILE, 40),
     };
+    draw_clocks();
 }

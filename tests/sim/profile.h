@@ -15,10 +15,11 @@ struct profile {
     unsigned disk_slow_percent;
     uint64_t segment_bytes, log_memory_bytes, keep_entries, keep_bytes;
     size_t cache_bytes, checkpoint_bytes;
-    unsigned flush_percent; /* Of the times housekeeping comes by. */
-    uint64_t think_us;      /* Longest pause of a client between requests. */
-    size_t value_bytes;     /* Values are padded to at most so many. */
-    bool clocks_drift;
+    unsigned flush_percent;                /* Of the times housekeeping comes by. */
+    uint64_t think_us;                     /* Longest pause of a client between requests. */
+    size_t value_bytes;                    /* Values are padded to at most so many. */
+    uint64_t clock_slowest, clock_fastest; /* Rates of the nodes' clocks, in thousandths. */
+    bool minority_stays_down;              /* Through healing and calm: a majority alone must get on. */
 };
 extern struct profile profile;
 void profile_begin(void);

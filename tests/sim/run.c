@@ -37,6 +37,7 @@ static void judge(void)
     uint64_t got = clients_answers() - before;
     if (got < CALM_ANSWERS_MIN)
         fail("no progress after healing: %llu answers in %d ms", (unsigned long long)got, CALM_MS);
+    faults_start_rest();
     clients_quiet();
     run_for(QUIET_MS - 1000);
     checks_remember_applied();

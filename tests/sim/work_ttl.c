@@ -1,4 +1,4 @@
-/* work_ttl.c - keys with a time to live. Clocks run up to a tenth fast or slow, so times are stretched by that.
+/* work_ttl.c - keys with a time to live. Clocks run fast or slow, so times are stretched by that.
  *   - a key is there for as long as was promised, counted from when its last setting was asked;
  *   - once the cluster is calm, a key is gone soon after its time;
  *   - at the end nothing that has a time to live is left on any node, read or not. */
@@ -34,7 +34,7 @@ static void choose(struct op *op)
     op->kind = !l->known ? SET : at < 20 ? SET : at < 35 ? EXTEND : at < 40 ? PERSIST : GET;
     op->is_write = op->kind != GET;
     op->key = l->generation;
-    op->value = percent(CHANCE_CLIENTS, 90) ? between(CHANCE_CLIENTS, 5, 600) : between(CHANCE_CLIENTS, 1000, 4000);
+    op->value = percent(CHANCE_CLIENTS, 90) ? between(CHANCE_CLIENTS, 5, 600) : between(CHANCE_CLIENTS, 600, 1500);
 }
 
 static long encode(const struct op *op, struct command_buf *buf)
@@ -58,12 +58,12 @@ static long encode(const struct op *op, struct command_buf *buf)
 /* The soonest and the latest that the key may go, as time since the change was asked or answered. */
 static uint64_t soonest_us(const struct lease *l)
 {
-    return l->asked_us + l->left_ms * 1000 * 10 / 11 - 2000;
+    return l->asked_us + l->left_ms * 1000 * 1000 / profile.clock_fastest - 2000;
 }
 
 static uint64_t latest_us(const struct lease *l)
 {
-    return l->answered_us + l->left_ms * 1000 * 10 / 9 + LATE_US;
+    return l->answered_us + l->left_ms * 1000 * 1000 / profile.clock_slowest + LATE_US;
 }
 
 static void check_presence(struct op *op, bool there)
