@@ -303,14 +303,14 @@ static void give_back(struct flusher *f)
 static bool wait_for_space(struct flusher *f)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += FLUSH_FULL_WAIT_MS * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&f->mutex);
     bool go_on = f->running && !f->closing && !f->awaited;
     if (go_on)
-        pthread_cond_timedwait(&f->changed, &f->mutex, &until);
+        pthread_cond_clockwait(&f->changed, &f->mutex, CLOCK_MONOTONIC, &until);
     go_on = go_on && !f->closing && !f->awaited;
     pthread_mutex_unlock(&f->mutex);
     return go_on;
