@@ -16,13 +16,13 @@ struct conn;
 
 /* Why a request has no outcome. reply.c has the words (COMMANDS: errors for cluster states). */
 enum request_failure {
-    REQUEST_NO_LEADER, /* CLUSTERDOWN no leader: nothing was proposed within the deadline. */
-    REQUEST_NO_QUORUM, /* CLUSTERDOWN no quorum: a leader could not confirm that it still leads (reads). */
-    REQUEST_NO_LINK,   /* TRYAGAIN: a leader is known, but there is no link to it; nothing was sent. */
-    REQUEST_UNKNOWN,   /* UNKNOWN: proposed, and not known committed by the deadline. */
-    REQUEST_NO_SPACE,  /* MISCONF: the leader's disk reserve is used up; nothing was appended. */
-    REQUEST_STOPPING,  /* CLUSTERDOWN: this node is shutting down; nothing was sent. */
-    REQUEST_UNBLOCKED, /* UNBLOCKED: it waited for a lock, and this node can do so no longer. */
+    REQUEST_NO_LEADER,           /* CLUSTERDOWN no leader: nothing was proposed within the deadline. */
+    REQUEST_NO_QUORUM,           /* CLUSTERDOWN no quorum: a leader could not confirm that it still leads (reads). */
+    REQUEST_NO_LINK,             /* TRYAGAIN: a leader is known, but there is no link to it; nothing was sent. */
+    REQUEST_UNKNOWN,             /* UNKNOWN: proposed, and not known committed by the deadline. */
+    REQUEST_NO_SPACE,            /* MISCONF: the leader's disk reserve is used up; nothing was appended. */
+    REQUEST_STOPPING,            /* CLUSTERDOWN: this node is shutting down; nothing was sent. */
+    REQUEST_UNBLOCKED,           /* UNBLOCKED: it waited for a lock, and this node can do so no longer. */
     REQUEST_UNBLOCKED_BY_CLIENT, /* UNBLOCKED: the same, and another client asked for it. */
 };
 

@@ -398,7 +398,8 @@ static void reads_answered(struct requests *q, uint64_t from, const uint8_t *pay
 static void events_told(struct requests *q, const uint8_t *payload, size_t len)
 {
     for (; len >= 16; payload += 16, len -= 16) {
-        const struct store_event e = {.kind = (enum store_event_kind)little_u64(payload), .token = little_u64(payload + 8)};
+        const struct store_event e = {.kind = (enum store_event_kind)little_u64(payload),
+                                      .token = little_u64(payload + 8)};
         if (e.kind <= STORE_LOCK_ORPHANED)
             waiters_changed(&q->waiters, &e);
     }

@@ -45,10 +45,10 @@ enum refusal {
     REFUSAL_SERIAL_PAST,     /* A serial that was acknowledged or forgotten: detail is the highest of those. */
     REFUSAL_ANSWER_NOT_KEPT, /* Done before, but its answer was too large to be remembered. */
     REFUSAL_TOO_MANY_SESSIONS,
-    REFUSAL_STALE_TOKEN,    /* No holder of the lock has that token: detail is the name and the last holder's, or 0. */
-    REFUSAL_LOCK_PERMITS,   /* The lock has another number of permits, or none: detail is the number. */
-    REFUSAL_TOO_MANY_LOCKS, /* The session has as many as it may. */
-    REFUSAL_QUEUE_FULL,     /* So many wait for that lock already. */
+    REFUSAL_STALE_TOKEN,     /* No holder of the lock has that token: detail is the name and the last holder's, or 0. */
+    REFUSAL_LOCK_PERMITS,    /* The lock has another number of permits, or none: detail is the number. */
+    REFUSAL_TOO_MANY_LOCKS,  /* The session has as many as it may. */
+    REFUSAL_QUEUE_FULL,      /* So many wait for that lock already. */
     REFUSAL_REPLY_TOO_LARGE, /* One answer past the limit: detail is the limit in bytes. */
     REFUSAL_BATCH_TOO_LARGE, /* The answers before it in its batch have used up what a batch may answer. */
 };
