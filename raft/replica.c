@@ -90,7 +90,6 @@ static void append_entries(struct replica *r, const struct raft_update *u, struc
     assert(given != NULL);
     size_t at = (size_t)(b - given->entries);
     assert(at + u->entries.n <= given->n);
-    given->taken = true;
     if (log_append(r->log, u->entries.index, given->log + at, u->entries.n) != 0)
         replica_fail(r, "out of memory");
 }
@@ -225,6 +224,8 @@ static void tell_owner(struct replica *r)
 
 static void carry_out(struct replica *r, const struct raft_update *u, struct batch *given)
 {
+    if ((u->flags & (RAFT_UPDATE_ENTRIES)) && given != NULL && u->entries.batch != &r->raft.barrier)
+        given->taken = true; /* Also when something below fails: the core frees only what it did not take. */
     if (u->flags & (RAFT_UPDATE_CURRENT_TERM))
         store_vote(r);
     else if (u->flags & (RAFT_UPDATE_VOTED_FOR))
