@@ -38,6 +38,9 @@ static void put_refusal(struct resp_buf *b, const struct outcome *o)
     case REFUSAL_UNKNOWN_COMMAND:
         resp_error(b, REPLY_NEWER_COMMAND);
         return;
+    case REFUSAL_ANSWER_TOO_LARGE:
+        resp_error(b, REPLY_ANSWER_TOO_LARGE);
+        return;
     }
     /* A refusal that a newer node knows and this one does not. */
     resp_errorf(b, "ERR refused (%d)%s%.*s", (int)o->n, o->len > 0 ? ": " : "", (int)(o->len > 200 ? 200 : o->len),
@@ -50,6 +53,9 @@ static size_t put_head(struct resp_buf *b, int proto, const struct outcome *o)
     switch (o->tag) {
     case OUTCOME_NIL:
         resp_nil(b, proto);
+        return 0;
+    case OUTCOME_NIL_ARRAY:
+        resp_nil_array(b, proto);
         return 0;
     case OUTCOME_OK:
         resp_ok(b);

@@ -69,6 +69,13 @@ enum command_op {
     OP_SORT = 142,         /* args: key; empty array when missing, WRONGTYPE on a string */
     OP_VMGET = 143,        /* args: keys; ARRAY of VGET answers */
     OP_LCS = 144,          /* args: key key; nums: 0 the string, 1 LEN */
+
+    /* Transactions. args: encoded commands, then pairs of a watched key and its version (u64, little-endian; 0:
+     * absent); nums: how many of the args are commands. A watched key that has another version by now: NIL_ARRAY,
+     * nothing is done. Else an ARRAY of the commands' outcomes, refusals among them. */
+    OP_EXEC = 50,
+    OP_EXEC_READ = 170, /* The same of reads only: a read itself. */
+    OP_VERSIONS = 171,  /* args: keys; ARRAY of their versions, 0 where there is none */
 };
 
 enum command_flag {
@@ -106,6 +113,8 @@ struct bytes {
 };
 
 #define COMMAND_NUMS_MAX 4
+#define EXEC_COMMANDS_MAX 10000 /* In one OP_EXEC. */
+#define EXEC_VERSION_BYTES 8
 #define BATCH_HEADER_BYTES 48
 #define BATCH_VERSION 1
 

@@ -64,6 +64,9 @@ static const struct family_rule rules[256] = {
     [OP_SORT] = {keys_sort, 1, 1, 0},
     [OP_VMGET] = {typed_vmget, 1, ARGS_ANY, 0},
     [OP_LCS] = {strings_lcs, 2, 2, 1},
+    [OP_EXEC] = {exec_run, 0, ARGS_ANY, 1},
+    [OP_EXEC_READ] = {exec_run, 0, ARGS_ANY, 1},
+    [OP_VERSIONS] = {exec_versions, 1, ARGS_ANY, 0},
 };
 
 /* CMD_EXPIRE promises left and wall where the opcode keeps them; without it they may be missing. */

@@ -81,6 +81,11 @@ void outcome_nil(struct outcome_buf *b)
     outcome_put_tag(b, OUTCOME_NIL);
 }
 
+void outcome_nil_array(struct outcome_buf *b)
+{
+    outcome_put_tag(b, OUTCOME_NIL_ARRAY);
+}
+
 void outcome_ok(struct outcome_buf *b)
 {
     outcome_put_tag(b, OUTCOME_OK);
@@ -160,6 +165,7 @@ static size_t outcome_parse(const uint8_t *at, size_t len, struct outcome *o)
     o->tag = (enum outcome_tag)at[0];
     switch (at[0]) {
     case OUTCOME_NIL:
+    case OUTCOME_NIL_ARRAY:
     case OUTCOME_OK:
         return 1;
     case OUTCOME_INT:

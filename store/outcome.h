@@ -8,6 +8,7 @@
  *     BULK, SIMPLE     u32 length, the bytes (SIMPLE is a status word such as "string")
  *     ARRAY            u32 n, then n values
  *     MAP              u32 n, then n pairs of values
+ *     NIL_ARRAY        nothing: a transaction that was not done, as a watched key had changed
  *     REFUSAL          u16 code, u32 length, detail bytes (may be empty)
  *
  * Lengths and numbers are little-endian. One command gives exactly one value (which may nest). */
@@ -25,6 +26,7 @@ enum outcome_tag {
     OUTCOME_ARRAY = 'a',
     OUTCOME_MAP = 'm',
     OUTCOME_REFUSAL = 'r',
+    OUTCOME_NIL_ARRAY = 'z',
 };
 
 /* Why a command changed nothing. node/reply.c has the words; part of the peer wire: append only. */
@@ -37,7 +39,8 @@ enum refusal {
     REFUSAL_NO_SUCH_KEY,
     REFUSAL_VALUE_TOO_LONG, /* The value would grow past the limit: detail is the limit in bytes. */
     REFUSAL_INVALID_CURSOR,
-    REFUSAL_UNKNOWN_COMMAND, /* An opcode this version does not have. */
+    REFUSAL_UNKNOWN_COMMAND,       /* An opcode this version does not have. */
+    REFUSAL_ANSWER_TOO_LARGE = 50, /* Done, but its answer would be too long: detail is the limit in bytes. */
 };
 
 /* A growing buffer of outcomes. Zero-initialise; release with outcome_buf_release().
@@ -50,6 +53,7 @@ struct outcome_buf {
 
 void outcome_buf_release(struct outcome_buf *b);
 void outcome_nil(struct outcome_buf *b);
+void outcome_nil_array(struct outcome_buf *b);
 void outcome_ok(struct outcome_buf *b);
 void outcome_int(struct outcome_buf *b, int64_t n);
 void outcome_bulk(struct outcome_buf *b, const void *bytes, size_t len);
