@@ -25,6 +25,7 @@ _Static_assert(sizeof(struct bytes) == sizeof(struct resp_arg) &&
 #define ADM_CONN (ROW_ADMIN | ROW_DANGEROUS | ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define CONN (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define STR ROW_STRING
+#define TX (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_TRANSACTION | ROW_TX_NOW)
 #define KEYSP ROW_KEYSPACE
 #define NO_KEYS 0, 0, 0, KEYS_NONE
 #define ONE_KEY(use) 1, 1, 1, use
@@ -161,13 +162,24 @@ static const struct command_row rows[] = {
     {"persist", 2, W | F | KEYSP, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_persist), "generic", "2.2.0", "O(1)",
      "Take away a key's time to live"},
 
+    /* Transactions. */
+    {"multi", 1, F | TX, NO_KEYS, LOCAL(run_multi), "transactions", "1.2.0", "O(1)", "Begin a transaction"},
+    {"exec", 1, TX, NO_KEYS, LOCAL(run_exec), "transactions", "1.2.0", "depends on the commands queued",
+     "Do what was queued since MULTI, all at one instant, unless a watched key has changed"},
+    {"discard", 1, F | TX, NO_KEYS, LOCAL(run_discard), "transactions", "2.0.0", "O(N) in the commands queued",
+     "Forget what was queued since MULTI"},
+    {"watch", -2, F | TX, ALL_KEYS(KEYS_RO), LOCAL(run_watch), "transactions", "2.2.0", "O(1) for each key",
+     "Let the next EXEC do nothing if one of the keys changes before it"},
+    {"unwatch", 1, F | ROW_NOSCRIPT | ANYTIME | ROW_TRANSACTION, NO_KEYS, LOCAL(run_unwatch), "transactions", "2.2.0",
+     "O(1)", "End all watches of the connection"},
+
     /* Connection. */
     {"ping", -1, F | ROW_CONNECTION, NO_KEYS, LOCAL(run_ping), "connection", "1.0.0", "O(1)", "Is the node there?"},
     {"echo", 2, F | ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_echo), "connection", "1.0.0", "O(1)",
      "The argument back"},
-    {"quit", -1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_quit), "connection", "1.0.0", "O(1)",
+    {"quit", -1, F | CONN | ROW_NO_AUTH | ROW_TX_NOW, NO_KEYS, LOCAL(run_quit), "connection", "1.0.0", "O(1)",
      "Close the connection"},
-    {"reset", 1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_reset), "connection", "6.2.0", "O(1)",
+    {"reset", 1, F | CONN | ROW_NO_AUTH | ROW_TX_NOW, NO_KEYS, LOCAL(run_reset), "connection", "6.2.0", "O(1)",
      "Bring the connection back to how it began"},
     {"hello", -1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_hello), "connection", "6.0.0", "O(1)",
      "Choose the protocol's version and introduce oneself"},
@@ -206,7 +218,7 @@ static const struct command_row rows[] = {
      "Accepted; there are no access times"},
     {"client|pause", -3, ADM_CONN, NO_KEYS, LOCAL(run_client_pause), "connection", "3.0.0", "O(1)",
      "Hold back this node's clients for some milliseconds"},
-    {"client|reply", 3, CONN, NO_KEYS, LOCAL(run_client_reply), "connection", "3.2.0", "O(1)",
+    {"client|reply", 3, CONN | ROW_NO_MULTI, NO_KEYS, LOCAL(run_client_reply), "connection", "3.2.0", "O(1)",
      "Switch replies on or off, or skip one"},
     {"client|setinfo", 4, CONN, NO_KEYS, LOCAL(run_client_setinfo), "connection", "7.2.0", "O(1)",
      "Tell the client library's name or version"},
@@ -256,9 +268,10 @@ static const struct command_row rows[] = {
      "Wait until so many other nodes hold what this connection has written; answers how many do"},
     {"lastsave", 1, F | ANYTIME | ROW_ADMIN | ROW_DANGEROUS, NO_KEYS, LOCAL(run_lastsave), "server", "1.0.0", "O(1)",
      "When the state was last saved: now, since every write is durable"},
-    {"save", 1, ADM, NO_KEYS, LOCAL(run_save), "server", "1.0.0", "O(1)", "Nothing to do: every write is durable"},
+    {"save", 1, ADM | ROW_NO_MULTI, NO_KEYS, LOCAL(run_save), "server", "1.0.0", "O(1)",
+     "Nothing to do: every write is durable"},
     {"bgsave", -1, ADM, NO_KEYS, LOCAL(run_save), "server", "1.0.0", "O(1)", "Nothing to do: every write is durable"},
-    {"shutdown", -1, ADM | ANYTIME, NO_KEYS, LOCAL(run_shutdown), "server", "1.0.0", "O(1)",
+    {"shutdown", -1, ADM | ROW_NO_MULTI | ANYTIME, NO_KEYS, LOCAL(run_shutdown), "server", "1.0.0", "O(1)",
      "Hand leadership over, finish what is under way, and end this node"},
     {"debug", -2, ADM | ANYTIME, NO_KEYS, LOCAL(run_debug), "server", "1.0.0", "O(1)", "Not allowed"},
     {"lolwut", -1, R | F, NO_KEYS, LOCAL(run_lolwut), "server", "5.0.0", "O(1)", "A picture and the version"},
@@ -517,8 +530,8 @@ static bool any_longer(const struct resp_arg *args, size_t n, size_t limit)
     return false;
 }
 
-enum prepared commands_prepare(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
-                               const struct command_row **ret_row)
+enum prepared commands_check(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
+                             const struct command_row **ret_row)
 {
     const struct command_row *row = find_row(e, args, n);
     *ret_row = row;
@@ -529,6 +542,16 @@ enum prepared commands_prepare(const struct config *config, const struct resp_ar
     size_t least = config->max_key_bytes < config->max_value_bytes ? config->max_key_bytes : config->max_value_bytes;
     if (any_longer(args, n, least) && is_too_large(config, row, args, n, e->error))
         return PREPARED_REFUSED;
+    return PREPARED_DATA;
+}
+
+enum prepared commands_prepare(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
+                               const struct command_row **ret_row)
+{
+    enum prepared checked = commands_check(config, args, n, e, ret_row);
+    if (checked != PREPARED_DATA)
+        return checked;
+    const struct command_row *row = *ret_row;
     e->row = row;
     e->argv = args;
     e->argc = n;

@@ -22,6 +22,9 @@ enum command_row_flag {
     ROW_CONNECTION = 1 << 18,
     ROW_KEYSPACE = 1 << 19,
     ROW_STRING = 1 << 20,
+    ROW_TRANSACTION = 1 << 27, /* ACL category */
+    ROW_TX_NOW = 1 << 28,      /* Runs inside MULTI, too, instead of being queued. */
+    ROW_NO_MULTI = 1 << 29,    /* Not allowed inside MULTI. */
 };
 
 /* How a command uses its keys, as the key specifications of COMMAND INFO tell. */
@@ -50,6 +53,8 @@ struct call {
     size_t n;
     struct resp_buf *out;
     int proto;
+    struct tx *tx;
+    bool in_exec; /* A part of EXEC's reply: it must be written at once. */
 };
 
 /* A data command being turned into the log's language. The encoder fills op to args; `few` is space for args that do
@@ -107,6 +112,9 @@ enum prepared {
     PREPARED_DATA,    /* e is encoded */
     PREPARED_REFUSED, /* e->error is the answer; ret_row may be NULL */
 };
+/* The checks that come before the encoder: PREPARED_DATA says that the row has one, which has not run. */
+enum prepared commands_check(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
+                             const struct command_row **ret_row);
 enum prepared commands_prepare(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
                                const struct command_row **ret_row);
 
@@ -205,6 +213,17 @@ void run_readonly(struct call *call);
 void run_readwrite(struct call *call);
 void run_reset(struct call *call);
 void run_select(struct call *call);
+
+void run_discard(struct call *call);
+void run_exec(struct call *call);
+void run_multi(struct call *call);
+void run_unwatch(struct call *call);
+void run_watch(struct call *call);
+/* Inside MULTI: queue the request. */
+void tx_run_queue(struct call *call);
+/* The answer to what a transaction asked with conn_ask(), and why there is none. */
+void tx_answered(struct call *call, const uint8_t *outcome, size_t len);
+void tx_failed(struct call *call, enum request_failure why);
 
 void run_command(struct call *call);
 void run_command_count(struct call *call);
