@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define CLUSTER_TICK_MS 10000  /* Without traffic the clock still moves, so that far expiries come into view. */
-#define CLUSTER_DUE_BATCH 1000 /* Keys named by one expiry entry: more would hold up the commands behind it. */
+#define CLUSTER_DUE_BATCH 1000 /* Rows named by one expiry entry: more would hold up the commands behind it. */
 
 static void die_of_store(struct cluster *c, int rc)
 {
@@ -93,11 +93,11 @@ static void on_apply(void *ctx, uint64_t index, uint64_t term, enum log_type typ
         clock_set(c);
 }
 
-/* ---- Expiry: the leader names what is due; the state decides ---- */
+/* ---- Deadlines: the leader names what is due; the state decides ---- */
 
-static void propose_own(struct cluster *c, struct command_buf *buf)
+static void propose_own(struct cluster *c, struct command_buf *buf, uint32_t n)
 {
-    batch_set_count(buf->base, 1);
+    batch_set_count(buf->base, n);
     struct blob *blob = blob_own(buf->base, buf->len);
     if (blob == NULL)
         return; /* Tried again at the next turn. */
@@ -121,15 +121,15 @@ void cluster_expire(struct cluster *c)
     if (!may_expire(c))
         return;
     bool due = store_next_due_ms(c->store) <= clock;
-    if (!due && (store_keys_with_ttl(c->store) == 0 || clock < store_clock_ms(c->store) + CLUSTER_TICK_MS))
+    if (!due && (!store_has_deadlines(c->store) || clock < store_clock_ms(c->store) + CLUSTER_TICK_MS))
         return;
     struct command_buf buf = {0};
     batch_begin(&buf, 0, 0, 0);
-    bool any = !due || store_due(c->store, clock, CLUSTER_DUE_BATCH, &buf) > 0;
+    uint32_t n = due ? store_due(c->store, clock, CLUSTER_DUE_BATCH, &buf) : 1;
     if (!due)
         command_add(&buf, OP_TICK, 0, NULL, 0, NULL, 0);
-    if (any && !buf.failed)
-        propose_own(c, &buf); /* Otherwise the state has only moved its view of the future; ask again. */
+    if (n > 0 && !buf.failed)
+        propose_own(c, &buf, n); /* Otherwise the state has only moved its view of the future; ask again. */
     command_buf_release(&buf);
 }
 

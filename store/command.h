@@ -51,6 +51,12 @@ enum command_op {
     OP_VINCR = 20,   /* args: key delta-text; nums: row type of delta (int or float); Lua's increment, typed answer */
     OP_VAPPEND = 21, /* args: key tail separator; answers length; separator only between */
 
+    /* Sessions. An id is decimal text where it is an argument. */
+    OP_SESSION_EXPIRED = 33, /* args: id version(8 bytes) ...; the leader names who is due and the version it saw: a
+                                renewal that is in the log first wins; answers how many ended */
+
+    OP_LOCK_DUE = 45, /* args: names; the leader names locks with a deadline that is over; answers how many changed */
+
     /* Reads. */
     OP_GET = 128,       /* args: key */
     OP_MGET = 129,      /* args: keys; a key of another kind reads as nil */

@@ -123,7 +123,7 @@ const struct row *family_live_for_write(struct family *f, struct bytes key)
 
 static void family_note(struct family *f, struct bytes key, int64_t ms)
 {
-    if (ms != ROW_NO_EXPIRY && due_note(f->due, key.base, key.len, ms) != 0)
+    if (ms != ROW_NO_EXPIRY && due_note(f->due, SPACE_KEYS, key.base, key.len, ms) != 0)
         f->out->failed = true;
 }
 
@@ -168,7 +168,7 @@ int64_t family_left_ms(const struct family *f, const struct row *row)
 static void family_forget(struct family *f, struct bytes key, const struct row *old)
 {
     if (old != NULL && old->expire_ms != ROW_NO_EXPIRY)
-        due_forget(f->due, key.base, key.len);
+        due_forget(f->due, SPACE_KEYS, key.base, key.len);
 }
 
 static void family_change_due(struct family *f, struct bytes key, const struct row *old, int64_t ms)

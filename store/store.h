@@ -49,6 +49,7 @@ uint64_t store_hash(const struct store *s);          /* Order-independent hash o
 uint64_t store_keys(const struct store *s);          /* Rows, those due but not yet removed included. */
 uint64_t store_expired_total(const struct store *s); /* Keys removed by expiry since start. */
 uint64_t store_keys_with_ttl(const struct store *s);
+bool store_has_deadlines(const struct store *s); /* Is there anything, of any kind, that will be due? */
 size_t store_cache_bytes(const struct store *s);
 size_t store_dirty_bytes(const struct store *s);  /* The daemon stops taking writes when this runs away. */
 uint64_t store_file_bytes(const struct store *s); /* state.db and its WAL, as of the last flush. */
@@ -88,10 +89,11 @@ const uint8_t *store_configuration(const struct store *s, size_t *ret_len, uint6
 int store_read(struct store *s, const uint8_t *command, size_t len, uint64_t now_ms, struct outcome_buf *ret,
                size_t *ret_used);
 
-/* Expiry, for the leader. The earliest clock at which a key is due, UINT64_MAX when none is known. */
+/* Deadlines, for the leader. The earliest clock at which something is due, UINT64_MAX when nothing is known to be. */
 uint64_t store_next_due_ms(const struct store *s);
-/* Append one OP_EXPIRED command naming up to max keys due at clock_ms. Returns how many it named. */
-size_t store_due(struct store *s, uint64_t clock_ms, size_t max, struct command_buf *ret);
+/* Append commands naming up to max things due at clock_ms: one OP_EXPIRED, OP_SESSION_EXPIRED and OP_LOCK_DUE at most.
+ * Returns how many commands. */
+uint32_t store_due(struct store *s, uint64_t clock_ms, size_t max, struct command_buf *ret);
 
 /* The flusher. store_poll() takes in finished flushes and starts the next when it is time: call it after
  * notify() and at least every flush interval. now_ms: any monotonic clock.

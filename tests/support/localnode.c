@@ -54,16 +54,17 @@ static void pending_free(struct pending *p)
 
 /* ---- Applying ---- */
 
-static void apply(struct node *n, uint64_t origin, const uint8_t *command, size_t len, struct outcome_buf *out)
+static void apply(struct node *n, uint64_t origin, const uint8_t *commands, size_t len, uint32_t count,
+                  struct outcome_buf *out)
 {
     struct command_buf batch = {0};
     enum store_applied applied;
     batch_begin(&batch, origin, 1, origin != 0 ? ++n->seq : 0);
     batch.base = realloc(batch.base, batch.len + len);
     assert(batch.base != NULL);
-    memcpy(batch.base + batch.len, command, len);
+    memcpy(batch.base + batch.len, commands, len);
     batch.len += len;
-    batch_set_count(batch.base, 1);
+    batch_set_count(batch.base, count);
     batch_set_value_max(batch.base, n->config->max_value_bytes);
     batch_stamp(batch.base, n->clock_ms);
     int rc = store_apply(n->store, ++n->index, 1, batch.base, batch.len, out, &applied);
@@ -77,11 +78,12 @@ static void expire(struct node *n)
     while (store_next_due_ms(n->store) <= n->clock_ms) {
         struct command_buf due = {0};
         struct outcome_buf out = {0};
-        if (store_due(n->store, n->clock_ms, 1000, &due) == 0) {
+        uint32_t count = store_due(n->store, n->clock_ms, 1000, &due);
+        if (count == 0) {
             command_buf_release(&due);
             return;
         }
-        apply(n, 0, due.base, due.len, &out);
+        apply(n, 0, due.base, due.len, count, &out);
         command_buf_release(&due);
         outcome_buf_release(&out);
     }
@@ -101,7 +103,7 @@ void localnode_answer(struct node *n, bool writes)
     n->clock_ms += n->knobs.step_ms;
     expire(n);
     if (writes)
-        apply(n, n->config->node_id, p->command, p->len, &out);
+        apply(n, n->config->node_id, p->command, p->len, 1, &out);
     else
         read_one(n, p->command, p->len, &out);
     conn_answer(p->conn, out.base, out.len);
