@@ -62,7 +62,7 @@ static size_t categories_of(const struct command_row *row, const char *words[CAT
         {ROW_KEYSPACE, "@keyspace"},       {ROW_READONLY, "@read"},       {ROW_WRITE, "@write"},
         {ROW_STRING, "@string"},           {ROW_ADMIN, "@admin"},         {ROW_FAST, "@fast"},
         {ROW_BLOCKING, "@blocking"},       {ROW_DANGEROUS, "@dangerous"}, {ROW_CONNECTION, "@connection"},
-        {ROW_TRANSACTION, "@transaction"},
+        {ROW_TRANSACTION, "@transaction"}, {ROW_SCRIPTING, "@scripting"},
     };
     size_t n = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -25,6 +25,7 @@ _Static_assert(sizeof(struct bytes) == sizeof(struct resp_arg) &&
 #define ADM_CONN (ROW_ADMIN | ROW_DANGEROUS | ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define CONN (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define STR ROW_STRING
+#define SCRIPT (ROW_NOSCRIPT | ROW_SCRIPTING)
 #define TX (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_TRANSACTION | ROW_TX_NOW)
 #define KEYSP ROW_KEYSPACE
 #define NO_KEYS 0, 0, 0, KEYS_NONE
@@ -172,6 +173,27 @@ static const struct command_row rows[] = {
      "Let the next EXEC do nothing if one of the keys changes before it"},
     {"unwatch", 1, F | ROW_NOSCRIPT | ANYTIME | ROW_TRANSACTION, NO_KEYS, LOCAL(run_unwatch), "transactions", "2.2.0",
      "O(1)", "End all watches of the connection"},
+
+    /* Scripts. */
+    {"eval", -3, SCRIPT, NO_KEYS, DATA(encode_eval), "scripting", "2.6.0", "depends on the script", "Run a Lua script"},
+    {"evalsha", -3, SCRIPT, NO_KEYS, DATA(encode_evalsha), "scripting", "2.6.0", "depends on the script",
+     "Run a kept Lua script, named by its SHA-1"},
+    {"eval_ro", -3, SCRIPT | R, NO_KEYS, DATA(encode_eval_ro), "scripting", "7.0.0", "depends on the script",
+     "Run a Lua script that only reads, without a write to the log"},
+    {"evalsha_ro", -3, SCRIPT | R, NO_KEYS, DATA(encode_evalsha_ro), "scripting", "7.0.0", "depends on the script",
+     "Run a kept Lua script that only reads"},
+    {"script", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "scripting", "2.6.0", "depends on the subcommand",
+     "Kept Lua scripts"},
+    {"script|exists", -3, ROW_NOSCRIPT | ROW_SCRIPTING | R, NO_KEYS, DATA(encode_script_exists), "scripting", "2.6.0",
+     "O(N) in the scripts asked for", "Which scripts are kept"},
+    {"script|flush", -2, ROW_NOSCRIPT | ROW_SCRIPTING, NO_KEYS, DATA(encode_script_flush), "scripting", "2.6.0", "O(1)",
+     "Forget all kept scripts, on all nodes"},
+    {"script|help", 2, ANYTIME | ROW_SCRIPTING, NO_KEYS, LOCAL(run_script_help), "scripting", "5.0.0", "O(1)",
+     "The subcommands"},
+    {"script|kill", 2, ROW_NOSCRIPT | ROW_SCRIPTING, NO_KEYS, LOCAL(run_script_kill), "scripting", "2.6.0", "O(1)",
+     "Nothing to do: scripts end by themselves"},
+    {"script|load", 3, ROW_NOSCRIPT | ROW_SCRIPTING, NO_KEYS, DATA(encode_script_load), "scripting", "2.6.0",
+     "O(N) in the script's length", "Keep a script on all nodes; answers its SHA-1"},
 
     /* Connection. */
     {"ping", -1, F | ROW_CONNECTION, NO_KEYS, LOCAL(run_ping), "connection", "1.0.0", "O(1)", "Is the node there?"},
@@ -334,7 +356,7 @@ static const struct command_row rows[] = {
      "Redis Cluster's view (off)"},
 };
 #define ROWS_N (sizeof rows / sizeof *rows)
-#define INDEX_N 512
+#define INDEX_N 1024
 _Static_assert(ROWS_N * 2 < INDEX_N, "the index must stay half empty");
 
 static uint16_t name_index[INDEX_N]; /* 1 + the row's position; 0: free */
@@ -459,6 +481,11 @@ int64_t wall_now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+int64_t encoding_wall_ms(const struct encoding *e)
+{
+    return e->wall_ms != 0 ? e->wall_ms : wall_now_ms();
+}
+
 /* ---- From a request to what is to be done ---- */
 
 static bool has_arity(const struct command_row *row, size_t n)
@@ -548,11 +575,20 @@ enum prepared commands_check(const struct config *config, const struct resp_arg 
 enum prepared commands_prepare(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
                                const struct command_row **ret_row)
 {
+    return commands_prepare_at(config, args, n, e, ret_row, 0, 0);
+}
+
+enum prepared commands_prepare_at(const struct config *config, const struct resp_arg *args, size_t n,
+                                  struct encoding *e, const struct command_row **ret_row, int64_t wall_ms,
+                                  uint64_t chance)
+{
     enum prepared checked = commands_check(config, args, n, e, ret_row);
     if (checked != PREPARED_DATA)
         return checked;
     const struct command_row *row = *ret_row;
     e->row = row;
+    e->wall_ms = wall_ms;
+    e->chance = chance;
     e->argv = args;
     e->argc = n;
     e->value_bytes_max = config->max_value_bytes;

@@ -22,6 +22,7 @@ enum command_row_flag {
     ROW_CONNECTION = 1 << 18,
     ROW_KEYSPACE = 1 << 19,
     ROW_STRING = 1 << 20,
+    ROW_SCRIPTING = 1 << 26,   /* ACL category */
     ROW_TRANSACTION = 1 << 27, /* ACL category */
     ROW_TX_NOW = 1 << 28,      /* Runs inside MULTI, too, instead of being queued. */
     ROW_NO_MULTI = 1 << 29,    /* Not allowed inside MULTI. */
@@ -65,6 +66,8 @@ struct encoding {
     const struct resp_arg *argv;
     size_t argc;
     size_t value_bytes_max;
+    int64_t wall_ms; /* 0: ask the clock. In a script it is the script's, and so is chance. */
+    uint64_t chance;
 
     enum command_op op;
     uint16_t flags;
@@ -115,6 +118,9 @@ enum prepared {
 /* The checks that come before the encoder: PREPARED_DATA says that the row has one, which has not run. */
 enum prepared commands_check(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
                              const struct command_row **ret_row);
+enum prepared commands_prepare_at(const struct config *config, const struct resp_arg *args, size_t n,
+                                  struct encoding *e, const struct command_row **ret_row, int64_t wall_ms,
+                                  uint64_t chance);
 enum prepared commands_prepare(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
                                const struct command_row **ret_row);
 
@@ -125,6 +131,8 @@ bool arg_is(const struct resp_arg *arg, const char *word);
 /* Redis's integers: no blanks, no plus sign, no leading zeros. */
 bool arg_int(const struct resp_arg *arg, int64_t *ret);
 int64_t wall_now_ms(void);
+/* The wall clock for what is being encoded. */
+int64_t encoding_wall_ms(const struct encoding *e);
 
 /* The handlers, by file. */
 int encode_append(struct encoding *e);
@@ -136,6 +144,10 @@ int encode_decrby(struct encoding *e);
 int encode_del(struct encoding *e);
 int encode_delex(struct encoding *e);
 int encode_delifeq(struct encoding *e);
+int encode_eval(struct encoding *e);
+int encode_eval_ro(struct encoding *e);
+int encode_evalsha(struct encoding *e);
+int encode_evalsha_ro(struct encoding *e);
 int encode_exists(struct encoding *e);
 int encode_expire(struct encoding *e);
 int encode_expireat(struct encoding *e);
@@ -169,6 +181,9 @@ int encode_randomkey(struct encoding *e);
 int encode_rename(struct encoding *e);
 int encode_renamenx(struct encoding *e);
 int encode_scan(struct encoding *e);
+int encode_script_exists(struct encoding *e);
+int encode_script_flush(struct encoding *e);
+int encode_script_load(struct encoding *e);
 int encode_set(struct encoding *e);
 int encode_setex(struct encoding *e);
 int encode_setnx(struct encoding *e);
@@ -217,6 +232,8 @@ void run_select(struct call *call);
 void run_discard(struct call *call);
 void run_exec(struct call *call);
 void run_multi(struct call *call);
+void run_script_help(struct call *call);
+void run_script_kill(struct call *call);
 void run_unwatch(struct call *call);
 void run_watch(struct call *call);
 /* Inside MULTI: queue the request. */

@@ -8,7 +8,7 @@
 #define UNKNOWN_NAME_MAX 128 /* Redis's bounds for what it repeats of an unknown command */
 #define UNKNOWN_ARGS_MAX 128
 
-static void put_refusal(struct resp_buf *b, const struct outcome *o)
+void reply_refusal(struct resp_buf *b, const struct outcome *o)
 {
     switch ((enum refusal)o->n) {
     case REFUSAL_WRONGTYPE:
@@ -38,6 +38,9 @@ static void put_refusal(struct resp_buf *b, const struct outcome *o)
     case REFUSAL_UNKNOWN_COMMAND:
         resp_error(b, REPLY_NEWER_COMMAND);
         return;
+    case REFUSAL_SCRIPT:
+        resp_errorf(b, "%.*s", (int)o->len, o->bytes);
+        return;
     case REFUSAL_ANSWER_TOO_LARGE:
         resp_error(b, REPLY_ANSWER_TOO_LARGE);
         return;
@@ -45,6 +48,20 @@ static void put_refusal(struct resp_buf *b, const struct outcome *o)
     /* A refusal that a newer node knows and this one does not. */
     resp_errorf(b, "ERR refused (%d)%s%.*s", (int)o->n, o->len > 0 ? ": " : "", (int)(o->len > 200 ? 200 : o->len),
                 o->bytes);
+}
+
+/* A number as text, of a type that only RESP3 has. */
+static void put_number(struct resp_buf *b, int proto, char type, const struct outcome *o)
+{
+    if (proto == 2 || memchr(o->bytes, '\r', o->len) != NULL || memchr(o->bytes, '\n', o->len) != NULL) {
+        resp_bulk(b, o->bytes, o->len);
+        return;
+    }
+    if (!resp_reserve(b, o->len + 3))
+        return;
+    resp_raw(b, &type, 1);
+    resp_raw(b, o->bytes, o->len);
+    resp_raw(b, "\r\n", 2);
 }
 
 /* One head. Returns how many further values belong to it. */
@@ -73,6 +90,18 @@ static size_t put_head(struct resp_buf *b, int proto, const struct outcome *o)
             resp_raw(b, "\r\n", 2);
         }
         return 0;
+    case OUTCOME_BOOL:
+        resp_bool(b, proto, o->n != 0);
+        return 0;
+    case OUTCOME_DOUBLE:
+        put_number(b, proto, ',', o);
+        return 0;
+    case OUTCOME_BIG_NUMBER:
+        put_number(b, proto, '(', o);
+        return 0;
+    case OUTCOME_SET:
+        resp_set(b, proto, (size_t)o->n);
+        return (size_t)o->n;
     case OUTCOME_ARRAY:
         resp_array(b, (size_t)o->n);
         return (size_t)o->n;
@@ -80,7 +109,7 @@ static size_t put_head(struct resp_buf *b, int proto, const struct outcome *o)
         resp_map(b, proto, (size_t)o->n);
         return 2 * (size_t)o->n;
     case OUTCOME_REFUSAL:
-        put_refusal(b, o);
+        reply_refusal(b, o);
         return 0;
     }
     return 0;

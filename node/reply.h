@@ -62,6 +62,10 @@
 #define REPLY_CONFIG_SET "ERR CONFIG SET failed (possibly related to argument '%.*s') - %s"
 #define REPLY_CONFIG_NO_FILE "ERR The server is running without a config file"
 #define REPLY_SLOWLOG_COUNT "ERR count should be greater than or equal to -1"
+#define REPLY_KEYS_MORE_THAN_ARGS "ERR Number of keys can't be greater than number of args"
+#define REPLY_KEYS_NEGATIVE "ERR Number of keys can't be negative"
+#define REPLY_SCRIPT_FLUSH "ERR SCRIPT FLUSH only support SYNC|ASYNC option"
+#define REPLY_NOTBUSY "NOTBUSY No scripts in execution right now."
 #define REPLY_MULTI_NESTED "ERR MULTI calls can not be nested"
 #define REPLY_WATCH_IN_MULTI "ERR WATCH inside MULTI is not allowed"
 #define REPLY_EXEC_WITHOUT_MULTI "ERR EXEC without MULTI"
@@ -98,6 +102,9 @@
 
 /* Append the RESP form of one outcome value. A malformed one answers REPLY_UNREADABLE_OUTCOME. */
 void reply_outcome(struct resp_buf *b, int proto, const uint8_t *outcome, size_t len);
+/* A refusal alone. */
+struct outcome;
+void reply_refusal(struct resp_buf *b, const struct outcome *o);
 /* Why a request has no outcome. */
 void reply_failure(struct resp_buf *b, enum request_failure why);
 /* Why a request was not taken: an enum requests_err. */

@@ -240,7 +240,7 @@ int command_decode(const uint8_t *at, size_t len, struct command *ret, size_t *r
 
 int command_is_write(uint8_t op)
 {
-    if (op == OP_EXEC_READ || op == OP_VERSIONS)
+    if (op >= OP_EXEC_READ && op <= OP_SCRIPT_EXISTS)
         return 0;
     return op < OP_GET || op > OP_LCS;
 }

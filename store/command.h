@@ -82,6 +82,14 @@ enum command_op {
     OP_EXEC = 50,
     OP_EXEC_READ = 170, /* The same of reads only: a read itself. */
     OP_VERSIONS = 171,  /* args: keys; ARRAY of their versions, 0 where there is none */
+
+    /* Scripts. args: source (or, with CMD_BY_SHA, the sha of a kept one), number of keys as text, keys, other
+     * arguments; nums: the wall clock for TIME, a seed. */
+    OP_EVAL = 51,
+    OP_SCRIPT_LOAD = 52,    /* args: source; answers its sha */
+    OP_SCRIPT_FLUSH = 53,   /* answers OK */
+    OP_EVAL_RO = 172,       /* as OP_EVAL, changes nothing and keeps nothing */
+    OP_SCRIPT_EXISTS = 173, /* args: shas; ARRAY of 1/0 */
 };
 
 enum command_flag {
@@ -96,6 +104,7 @@ enum command_flag {
     CMD_IFVER = 1 << 8,
     CMD_GT = 1 << 9,
     CMD_LT = 1 << 10,
+    CMD_BY_SHA = 1 << 15,
 };
 
 /* Row types, as VSET names them. Part of the file format. */

@@ -67,6 +67,11 @@ static const struct family_rule rules[256] = {
     [OP_EXEC] = {exec_run, 0, ARGS_ANY, 1},
     [OP_EXEC_READ] = {exec_run, 0, ARGS_ANY, 1},
     [OP_VERSIONS] = {exec_versions, 1, ARGS_ANY, 0},
+    [OP_EVAL] = {script_eval, 2, ARGS_ANY, 2},
+    [OP_EVAL_RO] = {script_eval, 2, ARGS_ANY, 2},
+    [OP_SCRIPT_LOAD] = {script_load_command, 1, 1, 0},
+    [OP_SCRIPT_FLUSH] = {script_flush, 0, 0, 0},
+    [OP_SCRIPT_EXISTS] = {script_exists, 1, ARGS_ANY, 0},
 };
 
 /* CMD_EXPIRE promises left and wall where the opcode keeps them; without it they may be missing. */

@@ -6,6 +6,7 @@
 #include "store/rows.h"
 
 struct due; /* due.h: what is due when */
+struct script_host;
 
 /* What a command may see and use while it runs. */
 struct family {
@@ -16,6 +17,7 @@ struct family {
     uint64_t now_ms;    /* reads: a guess of the clock now, for time left only; in apply == clock_ms */
     uint64_t *expired_total;
     size_t value_bytes_max;
+    const struct script_host *host; /* What scripts need to be told; NULL: there are no scripts */
     struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
 };
 

@@ -9,6 +9,9 @@
  *     ARRAY            u32 n, then n values
  *     MAP              u32 n, then n pairs of values
  *     NIL_ARRAY        nothing: a transaction that was not done, as a watched key had changed
+ *     BOOL             u8, 0 or 1
+ *     DOUBLE, BIG_NUMBER  u32 length, its text
+ *     SET              u32 n, then n values
  *     REFUSAL          u16 code, u32 length, detail bytes (may be empty)
  *
  * Lengths and numbers are little-endian. One command gives exactly one value (which may nest). */
@@ -27,6 +30,10 @@ enum outcome_tag {
     OUTCOME_MAP = 'm',
     OUTCOME_REFUSAL = 'r',
     OUTCOME_NIL_ARRAY = 'z',
+    OUTCOME_BOOL = 'y',
+    OUTCOME_DOUBLE = 'd',
+    OUTCOME_BIG_NUMBER = 'g',
+    OUTCOME_SET = 'e',
 };
 
 /* Why a command changed nothing. node/reply.c has the words; part of the peer wire: append only. */
@@ -40,6 +47,7 @@ enum refusal {
     REFUSAL_VALUE_TOO_LONG, /* The value would grow past the limit: detail is the limit in bytes. */
     REFUSAL_INVALID_CURSOR,
     REFUSAL_UNKNOWN_COMMAND,       /* An opcode this version does not have. */
+    REFUSAL_SCRIPT = 51,           /* What went wrong in a script: detail is the whole reply, without '-'. */
     REFUSAL_ANSWER_TOO_LARGE = 50, /* Done, but its answer would be too long: detail is the limit in bytes. */
 };
 
@@ -64,20 +72,24 @@ void outcome_array_recount(struct outcome_buf *b, size_t at, uint32_t n);
 /* Whole values, encoded elsewhere. */
 void outcome_append(struct outcome_buf *b, const uint8_t *values, size_t len);
 void outcome_map(struct outcome_buf *b, uint32_t n);
+void outcome_set(struct outcome_buf *b, uint32_t n);
+void outcome_bool(struct outcome_buf *b, bool yes);
+void outcome_double(struct outcome_buf *b, const void *text, size_t len);
+void outcome_big_number(struct outcome_buf *b, const void *text, size_t len);
 void outcome_refusal(struct outcome_buf *b, enum refusal code, const void *detail, size_t len);
 
 /* One value's head as read back; for BULK, SIMPLE and REFUSAL `bytes` points into the buffer. */
 struct outcome {
     enum outcome_tag tag;
-    int64_t n; /* INT: the number; ARRAY, MAP: how many; REFUSAL: the code. */
+    int64_t n; /* INT, BOOL: the number; ARRAY, MAP, SET: how many; REFUSAL: the code. */
     const char *bytes;
     size_t len;
 };
 
-/* Read the head at `at` (for ARRAY and MAP the parts follow as heads of their own).
+/* Read the head at `at` (for ARRAY, MAP and SET the parts follow as heads of their own).
  * Returns the bytes it took, or 0 when the buffer ends inside it or the tag is none of ours:
  * outcomes come over peer links too, so they are checked, never asserted. */
 size_t outcome_next(const uint8_t *at, size_t len, struct outcome *ret);
 
-/* Length of the whole first value, nested parts included; 0 when malformed or nested deeper than 8. */
+/* Length of the whole first value, nested parts included; 0 when malformed or nested deeper than 32. */
 size_t outcome_span(const uint8_t *at, size_t len);

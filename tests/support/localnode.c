@@ -1,5 +1,6 @@
 /* localnode.c - two queues of encoded commands; each command becomes a batch of its own when its turn comes. */
 #include "tests/support/localnode.h"
+#include "node/scripts.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,6 +197,7 @@ struct node *localnode_open(uv_loop_t *loop, const struct config *config, const 
     assert(n != NULL);
     struct store_options options = {
         .dir = dir,
+        .script_host = &scripts_host,
         .cluster_id = cluster_id,
         .cache_bytes = 64u << 20,
         .flush_rows = 1u << 20,

@@ -306,6 +306,39 @@ static void paused_writes_hold_exec(void **state)
     client_free(b);
 }
 
+/* A script is one command of a transaction; one that only reads leaves it a read. */
+static void scripts_stand_in_transactions(void **state)
+{
+    struct harness *h = *state;
+    struct client *c = start_one(h);
+    talk(c,
+         "MULTI\r\nEVAL \"return redis.call('incr',KEYS[1])\" 1 n\r\nEVAL \"return {1,{2,{err='MY words'}}}\" 0\r\n"
+         "EVAL \"return 1\" 2 n\r\nEXEC\r\n",
+         "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n:1\r\n*2\r\n:1\r\n*2\r\n:2\r\n-MY words\r\n"
+         "-ERR Number of keys can't be greater than number of args\r\n");
+    hold(h, true, true);
+    talk(c, "MULTI\r\nEVAL_RO \"return redis.call('get',KEYS[1])\" 1 n\r\n", "+OK\r\n+QUEUED\r\n");
+    client_send_text(c, "EXEC\r\n");
+    expect_waiting(h, 0, 1);
+    localnode_answer(h->node, false);
+    client_expect(c, "*1\r\n$1\r\n1\r\n");
+    client_free(c);
+}
+
+/* Absolute times in a script count from the wall clock of the entry, and no other is looked at. */
+static void scripts_know_one_time(void **state)
+{
+    struct harness *h = *state;
+    struct client *c = start_one(h);
+    talk(c,
+         "EVAL \"local t = redis.call('time') redis.call('set','k','v','exat',t[1]+100) local left = "
+         "redis.call('pttl','k') "
+         "return {left == 100000 - t[2] / 1000, redis.call('expiretime','k') - t[1], redis.call('time')[1] == t[1]}\" "
+         "0\r\n",
+         "*3\r\n:1\r\n:100\r\n:1\r\n");
+    client_free(c);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -327,6 +360,8 @@ int main(void)
         TEST(transactions_are_bounded),
         TEST(commands_are_counted),
         TEST(paused_writes_hold_exec),
+        TEST(scripts_stand_in_transactions),
+        TEST(scripts_know_one_time),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
