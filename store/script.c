@@ -187,23 +187,20 @@ int script_load(lua_State *L, const char *source, size_t len, const char *name)
 {
     struct dialect_text text = {0};
     char error[DIALECT_ERROR_MAX] = "";
-    int rc;
+    int rc = LUA_ERRSYNTAX;
     if (len > 0 && *source == LUA_SIGNATURE[0]) {
         lua_pushliteral(L, "binary chunks are not loaded");
         return LUA_ERRSYNTAX;
     }
     bool ok =
         dialect_translate(PRELUDE, sizeof PRELUDE - 1, &text, error) && dialect_translate(source, len, &text, error);
-    if (ok) {
-        rc = luaL_loadbufferx(L, text.base, text.len, name, "t");
-    } else {
-        lua_pushfstring(L, "%s:%s", *name == '@' ? name + 1 : name, error);
-        rc = LUA_ERRSYNTAX;
-    }
-    bool failed = text.failed;
-    dialect_text_release(&text);
-    if (failed)
+    if (text.failed)
         script_of(L)->stop = SCRIPT_STOP_SYSTEM;
+    if (ok)
+        rc = luaL_loadbufferx(L, text.base, text.len, name, "t"); /* Raises nothing, so the text is freed. */
+    dialect_text_release(&text);
+    if (!ok)
+        lua_pushfstring(L, "%s:%s", *name == '@' ? name + 1 : name, error);
     if (rc == LUA_ERRSYNTAX)
         reword(L);
     return rc;
