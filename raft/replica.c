@@ -226,9 +226,7 @@ static void carry_out(struct replica *r, const struct raft_update *u, struct bat
 {
     if ((u->flags & (RAFT_UPDATE_ENTRIES)) && given != NULL && u->entries.batch != &r->raft.barrier)
         given->taken = true; /* Also when something below fails: the core frees only what it did not take. */
-    if (u->flags & (RAFT_UPDATE_CURRENT_TERM))
-        store_vote(r);
-    else if (u->flags & (RAFT_UPDATE_VOTED_FOR))
+    if ((u->flags & (RAFT_UPDATE_CURRENT_TERM)) || (u->flags & (RAFT_UPDATE_VOTED_FOR)))
         store_vote(r);
     if (!r->failed && (u->flags & (RAFT_UPDATE_ENTRIES)))
         append_entries(r, u, given);
