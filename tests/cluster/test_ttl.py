@@ -9,6 +9,8 @@ TTL_MS = 1500
 CLOCK_GRAIN_S = 0.003
 # Late: at most the time without a leader and a commit; on a busy machine some more.
 LATE_S = 1.0
+# A new leader counts on from the stamp it applied last, which a follower may hear of only with the next message.
+HEARD_LATE_MS = 400
 MANY = 100000
 DUE_TOGETHER_MS = 6000
 BATCH = 1000
@@ -63,7 +65,7 @@ def test_not_reset_by_leader_change():
         leader.kill()
         left = wait_for(lambda: wires[0].call("PTTL", "k"), 10, "a new leader")
         leaderless = time.monotonic() - killed
-        expect(0 < left <= 2 * TTL_MS - TTL_MS / 2 + 50, "%d ms are left after the leader changed", left)
+        expect(0 < left <= 2 * TTL_MS - TTL_MS / 2 + HEARD_LATE_MS, "%d ms are left after the leader changed", left)
         _, gone = watch_until_gone(wires, "k", 20)
         expect(gone - sent >= 2 * TTL_MS / 1000 - CLOCK_GRAIN_S, "gone %.3f s after it was set", gone - sent)
         expect(gone - told <= 2 * TTL_MS / 1000 + leaderless + LATE_S, "gone only %.3f s after it was set", gone - told)
