@@ -16,6 +16,7 @@
 #define CLIENT_METATABLE "holdfast.client"
 #define ARGS_ON_STACK 16
 #define PAUSE_MS_MAX 60000
+#define WAIT_MS_MAX (24 * 3600 * 1000)
 
 struct lclient {
     struct client *client;    /* NULL once closed. */
@@ -77,6 +78,8 @@ static const struct error_code {
     {"STALETOKEN ", "lost"},
     {"NOTHELD", "lost"},
     {"SESSIONEXPIRED", "session_expired"},
+    {"SERIALPAST", "unknown"},
+    {"ANSWERNOTKEPT", "too_large"},
     {"COMPACTED ", "refused"},
     {"ERR value is not an integer", "wrong_type"},
     {"ERR value is not a valid float", "wrong_type"},
@@ -205,31 +208,56 @@ static int lclient_answer(lua_State *L, struct lclient *lc)
     return 2;
 }
 
-/* client:read(...), client:write(...): one command -> true, reply; or false, message, code. */
-static int lclient_call(lua_State *L, bool is_write)
+/* One command, whose words stand from index `first` on -> true, reply; or false, message, code. */
+static int lclient_call(lua_State *L, bool is_write, unsigned wait_ms, int first)
 {
     struct lclient *lc = lclient_check(L);
     const char *small[ARGS_ON_STACK];
     size_t small_lens[ARGS_ON_STACK], *lens;
-    int n = lua_gettop(L) - 1;
-    luaL_argcheck(L, n > 0, 2, "a command expected");
+    int n = lua_gettop(L) - first + 1;
+    luaL_argcheck(L, n > 0, first, "a command expected");
     luaL_checkstack(L, 4, "call");
     const char **argv = args_room(L, n, small, small_lens, &lens);
     for (int i = 0; i < n; i++)
-        argv[i] = luaL_checklstring(L, i + 2, &lens[i]);
+        argv[i] = luaL_checklstring(L, first + i, &lens[i]);
     lclient_drop_reply(lc);
-    int rc = client_call(lc->client, is_write, n, argv, lens, &lc->reply);
+    int rc = client_call_wait(lc->client, is_write, wait_ms, n, argv, lens, &lc->reply);
     return rc == 0 ? lclient_answer(L, lc) : push_client_failure(L, lc, rc);
 }
 
+/* client:read(...), client:write(...) */
 static int lclient_read(lua_State *L)
 {
-    return lclient_call(L, false);
+    return lclient_call(L, false, 0, 2);
 }
 
 static int lclient_write(lua_State *L)
 {
-    return lclient_call(L, true);
+    return lclient_call(L, true, 0, 2);
+}
+
+/* client:wait(ms, ...): a write that the cluster may answer only after ms, which come on top of the deadline. */
+static int lclient_wait(lua_State *L)
+{
+    lua_Integer ms = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, ms >= 0 && ms <= WAIT_MS_MAX, 2, "out of range");
+    return lclient_call(L, true, (unsigned)ms, 3);
+}
+
+/* client:session() -> the session's number, 0 when there is none (yet, or any more). */
+static int lclient_session(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)client_session(lclient_check(L)->client));
+    return 1;
+}
+
+/* client:alive(session) -> is that session this client's, and alive for sure? A closed client has none. */
+static int lclient_alive(lua_State *L)
+{
+    struct lclient *lc = luaL_checkudata(L, 1, CLIENT_METATABLE);
+    uint64_t session = (uint64_t)luaL_checkinteger(L, 2);
+    lua_pushboolean(L, lc->client != NULL && client_session_alive(lc->client, session));
+    return 1;
 }
 
 /* One key of a pipeline, in the collector's hands. */
@@ -314,7 +342,8 @@ static const char *text_field(lua_State *L, const char *name)
     return luaL_optstring(L, -1, NULL); /* Stays on the stack for the caller's time. */
 }
 
-/* core.open{nodes=, timeout_ms=, user=, password=} -> client; or false, message, code. Connects to nobody yet. */
+/* core.open{nodes=, timeout_ms=, user=, password=, session_ttl_ms=, session_name=} -> client; or false, message, code.
+ * Connects to nobody yet. */
 static int core_open(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -322,9 +351,12 @@ static int core_open(lua_State *L)
         .nodes = text_field(L, "nodes"),
         .user = text_field(L, "user"),
         .password = text_field(L, "password"),
+        .session_name = text_field(L, "session_name"),
     };
     lua_getfield(L, 1, "timeout_ms");
     options.timeout_ms = (unsigned)luaL_optinteger(L, -1, 0);
+    lua_getfield(L, 1, "session_ttl_ms");
+    options.session_ttl_ms = (unsigned)luaL_optinteger(L, -1, 0);
     struct lclient *lc = lua_newuserdatauv(L, sizeof *lc, 0);
     *lc = (struct lclient){0}; /* Closed, yet already under __gc: whatever fails next cannot leak. */
     luaL_setmetatable(L, CLIENT_METATABLE);
@@ -367,11 +399,11 @@ static int core_decode(lua_State *L)
     return 2;
 }
 
-/* core.now_ms() -> milliseconds on a clock that nobody sets. */
+/* core.now_ms() -> milliseconds on a clock that nobody sets, and that counts a machine's sleep. */
 static int core_now_ms(lua_State *L)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_BOOTTIME, &now);
     lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000 + now.tv_nsec / 1000000);
     return 1;
 }
@@ -393,8 +425,11 @@ static int core_pause(lua_State *L)
 }
 
 static const luaL_Reg client_methods[] = {
-    {"read", lclient_read},   {"write", lclient_write},     {"node", lclient_node}, {"nodes", lclient_nodes},
-    {"close", lclient_close}, {"lengths", lclient_lengths}, {NULL, NULL},
+    {"read", lclient_read},   {"write", lclient_write},
+    {"node", lclient_node},   {"nodes", lclient_nodes},
+    {"close", lclient_close}, {"lengths", lclient_lengths},
+    {"wait", lclient_wait},   {"session", lclient_session},
+    {"alive", lclient_alive}, {NULL, NULL},
 };
 static const luaL_Reg client_events[] = {{"__gc", lclient_close}, {"__close", lclient_close}, {NULL, NULL}};
 static const luaL_Reg core_functions[] = {

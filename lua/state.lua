@@ -10,12 +10,15 @@
 --  * A caller's mistake raises "bad argument #n to 'name' (...)", before anything is sent.
 --  * The world's failures return the call's sentinel (nil, false, -1 or 0: each call says which), a message and a code:
 --      unavailable  no node would take it within the deadline: nothing was done
---      unknown      the connection broke on a write, or its node could not tell: it may or may not have been done
---      timeout      others kept changing the key until the deadline: nothing was done
+--      unknown      a write was sent, and its session was lost, or no node could tell what became of it until the deadline:
+--                   it may or may not have been done
+--      timeout      others kept changing the key, or holding the lock, until the deadline: nothing was done
 --      denied       user or password missing or wrong
 --      wrong_type   the stored value is no number, no list, or nothing this client can read
 --      too_large    key, value or request is larger than the cluster takes
---      refused      a precondition did not hold; an increment would overflow
+--      refused      a precondition did not hold; a lock is not free; an increment would overflow
+--      lost         the lock, or the session that held it, is gone
+--      session_expired  the session ended while a call waited
 --      protocol     a node answered what this client does not understand
 --    A missing key is no failure: get, get_with_version and set_ttl answer it with a message and no code.
 --  * Durations are seconds, fractions allowed, kept as milliseconds.
@@ -25,13 +28,17 @@
 --  * Read-change-write calls (changed, atomic_update, list_push, list_pop) write only if nobody else wrote in between,
 --    try again until the deadline otherwise, and keep the key's TTL.
 --
--- Locks, sessions, transactions, waiting and watching are not part of this version; their names are absent.
+--  * Writes go through a session under serial numbers, so one that is sent again after a lost connection is still done
+--    once and answers its first answer. The session opens at the first write and is kept alive by a thread of the C core.
+--
+-- Transactions, waiting and watching are not part of this version; their names are absent.
 
 local core = require "state.core"
 
-local error, getenv, ipairs, next, pairs = error, os.getenv, ipairs, next, pairs
+local error, getenv, ipairs, next, pairs, pcall = error, os.getenv, ipairs, next, pairs, pcall
 local select, setmetatable, tonumber, tostring, type = select, setmetatable, tonumber, tostring, type
-local concat, move, remove, sort, unpack = table.concat, table.move, table.remove, table.sort, table.unpack
+local concat, insert, move, pack = table.concat, table.insert, table.move, table.pack
+local remove, sort, unpack = table.remove, table.sort, table.unpack
 local format, gmatch, gsub, sub = string.format, string.gmatch, string.gsub, string.sub
 local floor, huge, math_type, mininteger = math.floor, math.huge, math.type, math.mininteger
 
@@ -40,6 +47,7 @@ local KEYS_PER_PIECE = 512 -- What list, get_all and clear name in one request.
 local BYTES_PER_PIECE = 32 * 1024 * 1024 -- What list and get_all ask for in one: nodes and client stop at 64 MiB.
 local TIMEOUT_DEFAULT = 5 -- Seconds for one call, retries included.
 local TIMEOUT_MAX = 24 * 3600
+local SESSION_TTL_DEFAULT, SESSION_TTL_MIN, SESSION_TTL_MAX = 10, 0.1, 24 * 3600 -- Seconds without a sign of life.
 local TTL_MAX = 100 * 365 * 86400
 local PAUSE_FIRST_MS, PAUSE_MAX_MS = 2, 128 -- Upper bounds of the random pauses between two tries.
 
@@ -204,7 +212,7 @@ local function read(conn, ...)
   return conn.handle:read(...)
 end
 
--- As read; a write whose connection breaks is not sent again, since it may have been done.
+-- As read, done once however often it has to be sent.
 local function write(conn, ...)
   if not conn.handle then
     local ok, message, code = conn_open(conn)
@@ -213,6 +221,17 @@ local function write(conn, ...)
     end
   end
   return conn.handle:write(...)
+end
+
+-- As write, for what the cluster may answer only after `ms` milliseconds.
+local function wait(conn, ms, ...)
+  if not conn.handle then
+    local ok, message, code = conn_open(conn)
+    if not ok then
+      return false, message, code
+    end
+  end
+  return conn.handle:wait(ms, ...)
 end
 
 -- An answer of VGET -> value; or nil, message, code
@@ -296,6 +315,8 @@ end
 ---| "wrong_type"
 ---| "too_large"
 ---| "refused"
+---| "lost"
+---| "session_expired"
 ---| "protocol"
 
 ---@class holdfast.SetOptions
@@ -894,6 +915,410 @@ local function bind_keys(state, conn)
   end
 end
 
+---- Locks ------------------------------------------------------------------------------------------------------------
+
+local LOCK_NAME_BYTES_MAX = 512
+local LOCK_TIMEOUT_DEFAULT = 30 -- Seconds.
+local LOCK_TIMEOUT_MAX = 24 * 3600
+local LOCK_OPTIONS = { ttl = true, timeout = true, reentrant = true, shared = true }
+local NOT_HELD = "lock not held by this session"
+
+-- The name as the cluster knows it.
+local function check_lock_name(conn, name, lock_name, n)
+  if type(lock_name) == "number" then
+    lock_name = lock_name .. ""
+  elseif type(lock_name) ~= "string" then
+    bad_argument(n or 1, name, expected("lock name (string or number)", lock_name))
+  end
+  if lock_name == "" then
+    bad_argument(n or 1, name, "the name is empty")
+  elseif #conn.prefix + #lock_name > LOCK_NAME_BYTES_MAX then
+    bad_argument(n or 1, name, "the name is longer than 512 bytes")
+  end
+  return conn.prefix .. lock_name
+end
+
+-- Seconds to wait -> milliseconds; 0 is fine. Or nil and the reason.
+local function wait_milliseconds(seconds)
+  if type(seconds) ~= "number" then
+    return nil, expected("seconds (number)", seconds)
+  elseif not (seconds >= 0 and seconds <= LOCK_TIMEOUT_MAX) then
+    return nil, "0 to 86400 seconds expected"
+  end
+  return floor(seconds * 1000 + 0.5)
+end
+
+-- The second argument of lock and try_lock -> what to ask for: { wait_ms =, ttl_ms =, words = }. A number alone means
+-- the field `alone`. wait is the default timeout.
+local function check_lock_options(name, options, n, alone, wait_default)
+  if options == nil then
+    options = {}
+  elseif type(options) == "number" then
+    options = { [alone] = options }
+  elseif type(options) ~= "table" then
+    bad_argument(n, name, expected(alone .. " (number) or options (table)", options))
+  end
+  check_fields(name, options, n, LOCK_OPTIONS)
+  local ask, why = { words = {} }, nil
+  ask.wait_ms, why = wait_milliseconds(options.timeout or wait_default)
+  if ask.wait_ms and options.ttl ~= nil then
+    ask.ttl_ms, why = milliseconds(options.ttl)
+  end
+  if why then
+    bad_argument(n, name, why)
+  end
+  for _, word in ipairs({ "reentrant", "shared" }) do
+    if options[word] then
+      ask.words[#ask.words + 1] = word:upper()
+    end
+  end
+  return ask
+end
+
+-- Requests whose outcome is not known may be granted yet: the next chance is taken to give them up.
+local function settle_doubts(conn)
+  for full in next, conn.doubts do
+    if not write(conn, "LOCK", "RELEASE", full, "-") then
+      return
+    end
+    conn.doubts[full] = nil
+  end
+end
+
+-- Forget a lock of this client.
+local function drop_lock(conn, lock, entry)
+  local held = conn.held[entry.full]
+  for i = #(held or {}), 1, -1 do
+    if held[i] == lock then
+      remove(held, i)
+    end
+  end
+  if held and #held == 0 then
+    conn.held[entry.full] = nil
+  end
+end
+
+-- The holder will not get it back: tell whoever wanted to know, once.
+local function lose_lock(conn, lock, entry)
+  if entry.over then
+    return
+  end
+  entry.over = true
+  drop_lock(conn, lock, entry)
+  for _, fn in ipairs(entry.on_lost) do
+    fn(lock)
+  end
+end
+
+local function lock_is_alive(conn, entry)
+  local now = core.now_ms()
+  return not entry.over
+    and conn.handle ~= nil
+    and (not entry.until_ms or now < entry.until_ms)
+    and conn.handle:alive(entry.session)
+end
+
+-- -> true; or false, message, code
+local function release_lock(conn, lock, entry)
+  if entry.over then
+    return false, NOT_HELD, "lost"
+  end
+  local ok, released, code = write(conn, "LOCK", "RELEASE", entry.full, "-", "TOKEN", format("%d", lock.token))
+  if not ok then
+    if code == "unknown" or code == "unavailable" then
+      conn.doubts[entry.full] = true
+    end
+    return false, released, code
+  elseif released == 0 then
+    lose_lock(conn, lock, entry)
+    return false, NOT_HELD, "lost"
+  end
+  entry.over = true
+  drop_lock(conn, lock, entry)
+  return true
+end
+
+---@class holdfast.Lock
+---@field name string
+---@field token integer grows with each grant of this lock; the cluster's GUARD refuses stale ones
+---@field alive fun(): boolean is it still held, for sure? Asks nobody, and never says yes too late
+---@field release fun(): boolean, string?, holdfast.Code?
+---@field on_lost fun(fn: fun(lock: holdfast.Lock)) fn is called once, when this client notices that the lock is gone
+local function lock_new(conn, full, token, ask, sent_ms)
+  local entry = { full = full, session = conn.handle:session(), on_lost = {}, holder = ask.holder }
+  entry.until_ms = ask.ttl_ms and sent_ms + ask.ttl_ms
+  local lock = { name = sub(full, #conn.prefix + 1), token = token }
+  function lock.alive()
+    local alive = lock_is_alive(conn, entry)
+    if not alive then
+      lose_lock(conn, lock, entry)
+    end
+    return alive
+  end
+  function lock.release()
+    return release_lock(conn, lock, entry)
+  end
+  function lock.on_lost(fn)
+    if type(fn) ~= "function" then
+      bad_argument(1, "on_lost", expected("function", fn), 2)
+    end
+    entry.on_lost[#entry.on_lost + 1] = fn
+  end
+  conn.held[full] = conn.held[full] or {}
+  insert(conn.held[full], lock)
+  conn.entries[lock] = entry
+  return lock
+end
+
+-- -> true, lock; or false, message, code
+local function acquire(conn, full, ask)
+  settle_doubts(conn)
+  local words = { unpack(ask.words) }
+  if ask.ttl_ms then
+    words[#words + 1] = "TTL"
+    words[#words + 1] = ask.ttl_ms
+  end
+  if ask.wait_ms > 0 then
+    words[#words + 1] = "WAIT"
+    words[#words + 1] = format("%d", ask.wait_ms)
+  end
+  local sent_ms = core.now_ms()
+  local ok, token, code = wait(conn, ask.wait_ms, "LOCK", "ACQUIRE", full, "-", unpack(words))
+  if not ok then
+    if code == "unknown" then
+      conn.doubts[full] = true
+    end
+    return false, token, code
+  elseif not token then
+    if ask.wait_ms > 0 then
+      return false, "timeout", "timeout"
+    end
+    return false, "lock is not free: " .. sub(full, #conn.prefix + 1), "refused"
+  end
+  -- A lease that was waited for begins when it is granted, which is not before the request was sent.
+  return true, lock_new(conn, full, token, ask, sent_ms)
+end
+
+-- What `fn` returns when called with a lock that is released afterwards; or nil, message.
+local function run_locked(lock, fn)
+  local results = pack(pcall(fn, lock))
+  lock.release()
+  if not results[1] then
+    return nil, "Function execution failed: " .. tostring(results[2])
+  end
+  return unpack(results, 2, results.n)
+end
+
+-- RESP2 has no maps: names and values by turns.
+local function fields_of(flat)
+  local fields = {}
+  for i = 1, #flat, 2 do
+    fields[flat[i]] = flat[i + 1]
+  end
+  return fields
+end
+
+-- -> holder's fields or false, waiters; or nil, message, code
+local function lock_state(conn, full)
+  local ok, info, code = read(conn, "LOCK", "INFO", full)
+  if not ok then
+    return nil, info, code
+  elseif not info then
+    return false, {}
+  end
+  local fields = fields_of(info)
+  local first = fields.holders[1]
+  return first and fields_of(first) or false, fields.waiters
+end
+
+local function holder_name(holder)
+  return holder.name ~= "" and holder.name or format("session %d", holder.session)
+end
+
+-- with_lock(name, fn, timeout) or with_lock(name, holder, secs, fn) -> fn, what to ask for
+local function check_with_lock(second, third, fourth)
+  local fn, ask = second, nil
+  if type(second) == "string" then
+    fn = fourth
+    ask = { words = {}, wait_ms = 0, ttl_ms = check_ttl("with_lock", third, 3), holder = second }
+  else
+    ask = check_lock_options("with_lock", third, 3, "timeout", LOCK_TIMEOUT_DEFAULT)
+  end
+  if type(fn) ~= "function" then
+    bad_argument(type(second) == "string" and 4 or 2, "with_lock", expected("function", fn))
+  end
+  return fn, ask
+end
+
+local function bind_locks(state, conn)
+  ---@class holdfast.State
+  local s = state
+  conn.held, conn.doubts = {}, {}
+  conn.entries = setmetatable({}, { __mode = "k" })
+
+  --- Take a lock if it is free. It lives as long as this client's session, or for `ttl` seconds.
+  ---@param name holdfast.Key
+  ---@param options? number|{ ttl: number?, reentrant: boolean?, shared: boolean? } ttl in seconds, or options
+  ---@return boolean ok
+  ---@return holdfast.Lock|string lock or message
+  ---@return holdfast.Code? code "refused" when it is not free
+  function s.try_lock(name, options)
+    local full = check_lock_name(conn, "try_lock", name)
+    local ask = check_lock_options("try_lock", options, 2, "ttl", 0)
+    return acquire(conn, full, ask)
+  end
+
+  --- Wait for a lock; whoever asks first gets it first. With a string as second argument, the tool's other dialect:
+  --- take the lock if it is free, for `secs` seconds at most.
+  ---@param name holdfast.Key
+  ---@param options? number|string|{ timeout: number?, ttl: number?, reentrant: boolean?, shared: boolean? }
+  ---@param secs? number only after a holder's name
+  ---@return boolean ok
+  ---@return holdfast.Lock|string lock or message
+  ---@return holdfast.Code? code "timeout" when others held it all the time
+  function s.lock(name, options, secs)
+    local full = check_lock_name(conn, "lock", name)
+    local ask
+    if type(options) == "string" then
+      ask = { words = {}, wait_ms = 0, ttl_ms = check_ttl("lock", secs, 3), holder = options }
+    else
+      ask = check_lock_options("lock", options, 2, "timeout", LOCK_TIMEOUT_DEFAULT)
+    end
+    return acquire(conn, full, ask)
+  end
+
+  --- Release the lock that this client took last under that name (and, in the other dialect, for that holder).
+  ---@param name holdfast.Key
+  ---@param holder? string
+  ---@return boolean ok
+  ---@return string? message
+  ---@return holdfast.Code? code
+  function s.unlock(name, holder)
+    local full = check_lock_name(conn, "unlock", name)
+    if holder ~= nil and type(holder) ~= "string" then
+      bad_argument(2, "unlock", expected("holder (string)", holder), 2)
+    end
+    local held = conn.held[full]
+    local lock = held and held[#held]
+    if not lock or holder and conn.entries[lock].holder ~= holder then
+      return false, NOT_HELD
+    end
+    return lock.release()
+  end
+
+  --- Run `fn` with the lock held: with_lock(name, fn[, timeout or options]), or with_lock(name, holder, secs, fn).
+  ---@return any ... what fn returns; nil, message, code when it was not run; nil, message when it raised
+  function s.with_lock(name, second, third, fourth)
+    local full = check_lock_name(conn, "with_lock", name)
+    local fn, ask = check_with_lock(second, third, fourth)
+    local ok, lock, code = acquire(conn, full, ask)
+    if not ok then
+      return nil, lock, code
+    end
+    return run_locked(lock, fn)
+  end
+
+  --- Does anybody hold the lock?
+  ---@param name holdfast.Key
+  ---@return boolean locked
+  ---@return string? holder or message
+  ---@return integer|holdfast.Code|nil token or code
+  function s.is_locked(name)
+    local holder, message, code = lock_state(conn, check_lock_name(conn, "is_locked", name))
+    if holder == nil then
+      return false, message, code
+    elseif not holder then
+      return false
+    end
+    return true, holder_name(holder), holder.token
+  end
+
+  --- Who holds the lock, since when, for how long still (-1: no limit), and how many wait. nil and a message when it is
+  --- free.
+  ---@param name holdfast.Key
+  ---@return { holder: string, token: integer, held_for: number, ttl: number, waiters: integer }? info
+  ---@return string? message
+  ---@return holdfast.Code? code
+  function s.lock_info(name)
+    local holder, waiters, code = lock_state(conn, check_lock_name(conn, "lock_info", name))
+    if holder == nil then
+      return nil, waiters, code
+    elseif not holder then
+      return nil, "lock not found: " .. name
+    end
+    return {
+      holder = holder_name(holder),
+      token = holder.token,
+      held_for = holder.held / 1000,
+      ttl = holder.left < 0 and holder.left or holder.left / 1000,
+      waiters = #waiters,
+    }
+  end
+end
+
+---- Semaphores --------------------------------------------------------------------------------------------------------
+
+local PERMITS_MAX = 1000000
+
+local function check_permits(name, permits, n, max)
+  if math_type(permits) ~= "integer" or permits < 1 or permits > max then
+    bad_argument(n, name, format("1 to %d permits (integer) expected", max))
+  end
+  return permits
+end
+
+local function bind_semaphores(state, conn)
+  ---@class holdfast.State
+  local s = state
+
+  ---@class holdfast.Semaphore
+  ---@field acquire fun(timeout: number?, n: integer?): boolean, holdfast.Lock|string, holdfast.Code?
+  ---@field try_acquire fun(n: integer?): boolean, holdfast.Lock|string, holdfast.Code?
+  ---@field release fun(): boolean, string?, holdfast.Code?
+
+  --- A lock that up to `permits` may hold at once. acquire waits up to timeout (30 seconds) for n permits (1) and gives a
+  --- lock, try_acquire does not wait; release gives back what this client acquired last.
+  ---@param name holdfast.Key
+  ---@param permits integer the same for all who use this name
+  ---@return holdfast.Semaphore
+  function s.semaphore(name, permits)
+    local full = check_lock_name(conn, "semaphore", name)
+    check_permits("semaphore", permits, 2, PERMITS_MAX)
+    local semaphore, held = {}, {}
+
+    local function take(ask, n)
+      ask.words = { "PERMITS", format("%d", n), "OF", format("%d", permits) }
+      local ok, lock, code = acquire(conn, full, ask)
+      if ok then
+        insert(held, lock)
+      end
+      return ok, lock, code
+    end
+
+    function semaphore.acquire(timeout, n)
+      local ms, why = wait_milliseconds(timeout or LOCK_TIMEOUT_DEFAULT)
+      if not ms then
+        bad_argument(1, "acquire", why, 2)
+      end
+      return take({ wait_ms = ms }, check_permits("acquire", n or 1, 2, permits))
+    end
+
+    function semaphore.try_acquire(n)
+      return take({ wait_ms = 0 }, check_permits("try_acquire", n or 1, 1, permits))
+    end
+
+    function semaphore.release()
+      local lock = remove(held)
+      if not lock then
+        return false, NOT_HELD
+      end
+      return lock.release()
+    end
+
+    return semaphore
+  end
+end
+
 ---- The client itself ------------------------------------------------------------------------------------------------
 
 ---@class holdfast.Stats
@@ -953,7 +1378,7 @@ local function bind_client(state, conn)
     }
   end
 
-  --- Close the connection. A client of state.connect is then closed for good and raises when it is used again; the
+  --- Close the connection and end the session, and with it all that it holds. A client of state.connect is then closed for good and raises when it is used again; the
   --- module's own connection opens again at the next call.
   function s.close()
     if conn.handle then
@@ -971,6 +1396,8 @@ local function bind(state, conn)
   bind_lists(state, conn)
   bind_ttl(state, conn)
   bind_keys(state, conn)
+  bind_locks(state, conn)
+  bind_semaphores(state, conn)
   bind_client(state, conn)
   state.null = core.null
   return state
@@ -982,6 +1409,7 @@ end
 ---@field nodes? string|string[] "host:port,..."; default: HOLDFAST_NODES, else ports 7401 to 7403 of this host
 ---@field namespace? string goes before every key with a colon; default: HOLDFAST_NAMESPACE; "" for none
 ---@field timeout? number seconds for one call, retries included; 5 by default
+---@field session_ttl? number seconds without a sign of life after which the cluster ends this client's session; 10 by default
 ---@field user? string default: HOLDFAST_USER
 ---@field password? string default: HOLDFAST_PASSWORD
 
@@ -989,6 +1417,7 @@ local CONNECT_OPTIONS = {
   nodes = "string",
   namespace = "string",
   timeout = "number",
+  session_ttl = "number",
   user = "string",
   password = "string",
 }
@@ -1010,6 +1439,10 @@ local function options_fault(options)
   local timeout = options.timeout or TIMEOUT_DEFAULT
   if not (timeout >= 0.001 and timeout <= TIMEOUT_MAX) then
     return "timeout: 0.001 to 86400 seconds expected"
+  end
+  local session_ttl = options.session_ttl or SESSION_TTL_DEFAULT
+  if not (session_ttl >= SESSION_TTL_MIN and session_ttl <= SESSION_TTL_MAX) then
+    return "session_ttl: 0.1 to 86400 seconds expected"
   elseif #(options.namespace or "") > KEY_BYTES_MAX // 2 then
     return "namespace: too long"
   end
@@ -1018,7 +1451,13 @@ end
 local function conn_new(options)
   local timeout_ms = floor((options.timeout or TIMEOUT_DEFAULT) * 1000)
   return {
-    options = { nodes = options.nodes, user = options.user, password = options.password, timeout_ms = timeout_ms },
+    options = {
+      nodes = options.nodes,
+      user = options.user,
+      password = options.password,
+      timeout_ms = timeout_ms,
+      session_ttl_ms = floor((options.session_ttl or SESSION_TTL_DEFAULT) * 1000),
+    },
     prefix = prefix_of(options.namespace or getenv("HOLDFAST_NAMESPACE")),
     timeout_ms = timeout_ms,
     -- Credentials must not go over a plain connection where TLS was asked for.

@@ -11,11 +11,14 @@
  * was acknowledged; going on could only tell two stories. */
 #include "node/cluster.h"
 #include <assert.h>
+#include <endian.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#define EVENT_BYTES 16
 #define CLUSTER_TICK_MS 10000  /* Without traffic the clock still moves, so that far expiries come into view. */
-#define CLUSTER_DUE_BATCH 1000 /* Keys named by one expiry entry: more would hold up the commands behind it. */
+#define CLUSTER_DUE_BATCH 1000 /* Rows named by one expiry entry: more would hold up the commands behind it. */
 
 static void die_of_store(struct cluster *c, int rc)
 {
@@ -53,6 +56,42 @@ static void on_stamp(void *ctx, uint8_t *payload, size_t len)
     batch_stamp(payload, cluster_clock_ms(c));
 }
 
+/* ---- Events: those who wait here are told at once, and those who wait elsewhere by a frame ---- */
+
+/* Without memory the others find out with their next entry. */
+static void note_event(struct cluster *c, const struct store_event *e)
+{
+    if (replica_leader(c->replica) != c->id)
+        return;
+    if (c->events_cap - c->events_len < EVENT_BYTES) {
+        size_t cap = c->events_cap == 0 ? 16 * EVENT_BYTES : 2 * c->events_cap;
+        uint8_t *grown = realloc(c->events, cap);
+        if (grown == NULL)
+            return;
+        c->events = grown;
+        c->events_cap = cap;
+    }
+    uint64_t event[2] = {htole64((uint64_t)e->kind), htole64(e->token)};
+    memcpy(c->events + c->events_len, event, sizeof event);
+    c->events_len += sizeof event;
+}
+
+static void on_event(void *ctx, const struct store_event *e)
+{
+    struct cluster *c = ctx;
+    char text[512];
+    if (e->kind != STORE_LOCK_BROKEN) {
+        waiters_changed(&c->requests.waiters, e);
+        note_event(c, e);
+        return;
+    }
+    snprintf(text, sizeof text, "lock %.*s was broken by %.*s%s%.*s", (int)(e->name.len < 128 ? e->name.len : 128),
+             (const char *)e->name.base, (int)(e->who.len < 128 ? e->who.len : 128), (const char *)e->who.base,
+             e->reason.len > 0 ? ": " : "", (int)(e->reason.len < 200 ? e->reason.len : 200),
+             (const char *)e->reason.base);
+    c->owner.log(c->owner.ctx, 1, text);
+}
+
 /* ---- Applying ---- */
 
 static void apply_batch(struct cluster *c, uint64_t index, uint64_t term, const uint8_t *payload, size_t len)
@@ -61,6 +100,7 @@ static void apply_batch(struct cluster *c, uint64_t index, uint64_t term, const 
     enum store_applied became = STORE_APPLIED;
     c->outcomes.len = 0;
     c->outcomes.failed = false;
+    c->events_len = 0;
     if (batch_header_decode(payload, len, &h) != 0) {
         c->owner.die(c->owner.ctx, NODE_EXIT_DATA_DIR, "a committed entry is not a batch that this version can read");
         return;
@@ -77,6 +117,8 @@ static void apply_batch(struct cluster *c, uint64_t index, uint64_t term, const 
         route_gap(&c->requests);
     else if (h.node != 0 && became == STORE_APPLIED && replica_leader(c->replica) == c->id)
         route_answer(&c->requests, &h, &c->outcomes);
+    if (c->events_len > 0)
+        route_events(&c->requests, c->events, c->events_len);
     c->requests.duplicates += became == STORE_DUPLICATE;
 }
 
@@ -93,11 +135,11 @@ static void on_apply(void *ctx, uint64_t index, uint64_t term, enum log_type typ
         clock_set(c);
 }
 
-/* ---- Expiry: the leader names what is due; the state decides ---- */
+/* ---- Deadlines: the leader names what is due; the state decides ---- */
 
-static void propose_own(struct cluster *c, struct command_buf *buf)
+static void propose_own(struct cluster *c, struct command_buf *buf, uint32_t n)
 {
-    batch_set_count(buf->base, 1);
+    batch_set_count(buf->base, n);
     struct blob *blob = blob_own(buf->base, buf->len);
     if (blob == NULL)
         return; /* Tried again at the next turn. */
@@ -121,15 +163,15 @@ void cluster_expire(struct cluster *c)
     if (!may_expire(c))
         return;
     bool due = store_next_due_ms(c->store) <= clock;
-    if (!due && (store_keys_with_ttl(c->store) == 0 || clock < store_clock_ms(c->store) + CLUSTER_TICK_MS))
+    if (!due && (!store_has_deadlines(c->store) || clock < store_clock_ms(c->store) + CLUSTER_TICK_MS))
         return;
     struct command_buf buf = {0};
     batch_begin(&buf, 0, 0, 0);
-    bool any = !due || store_due(c->store, clock, CLUSTER_DUE_BATCH, &buf) > 0;
+    uint32_t n = due ? store_due(c->store, clock, CLUSTER_DUE_BATCH, &buf) : 1;
     if (!due)
         command_add(&buf, OP_TICK, 0, NULL, 0, NULL, 0);
-    if (any && !buf.failed)
-        propose_own(c, &buf); /* Otherwise the state has only moved its view of the future; ask again. */
+    if (n > 0 && !buf.failed)
+        propose_own(c, &buf, n); /* Otherwise the state has only moved its view of the future; ask again. */
     command_buf_release(&buf);
 }
 
@@ -241,6 +283,7 @@ static int on_snapshot_install(void *ctx)
     store_origin(c->store, c->id, &start, &seq);
     if (start == c->start)
         requests_skipped(&c->requests, seq);
+    waiters_recheck(&c->requests.waiters);
     c->checkpointed = 0;
     clock_set(c);
     return 0;
@@ -275,6 +318,7 @@ void cluster_housekeep(struct cluster *c)
     if (replica_wants_checkpoint(c->replica))
         store_checkpoint_soon(c->store);
     cluster_expire(c);
+    waiters_expire(&c->requests.waiters, now_ms(c));
 }
 
 /* ---- Life ---- */
@@ -341,6 +385,7 @@ int cluster_open(struct cluster *c, const struct cluster_options *o, char error[
         return exit_from_replica(rc);
     c->start = replica_start(c->replica);
     open_requests(c, o);
+    store_on_event(c->store, on_event, c);
     clock_set(c);
     return 0;
 }
@@ -351,5 +396,6 @@ void cluster_close(struct cluster *c)
     replica_close(c->replica);
     store_close(c->store);
     outcome_buf_release(&c->outcomes);
+    free(c->events);
     memset(c, 0, sizeof *c);
 }

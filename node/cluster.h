@@ -42,6 +42,8 @@ struct cluster {
     uint64_t expiry_index; /* The last expiry entry proposed: the next waits until it is applied. */
     uint64_t checkpointed; /* Last durable index told to the replica. */
     struct outcome_buf outcomes;
+    uint8_t *events; /* Of the entry being applied, as PEER_EVENTS has them. */
+    size_t events_len, events_cap;
 };
 
 /* Open state and log and start the replica. Failure: an enum node_exit and a sentence; cluster_close() is safe then,

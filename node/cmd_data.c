@@ -9,7 +9,6 @@
 #include "node/commands.h"
 #include "node/reply.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,16 +20,6 @@
 #define TTL_MS 1
 #define EXPIRETIME_SECONDS 2
 #define EXPIRETIME_MS 3
-
-static int refuse(struct encoding *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static int refuse(struct encoding *e, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(e->error, sizeof e->error, format, args);
-    va_end(args);
-    return -1;
-}
 
 /* The request's own arguments, from the first-th on, are the command's. */
 static int encode_args(struct encoding *e, enum command_op op, size_t first, size_t n)
@@ -77,11 +66,11 @@ static int put_expiry(struct encoding *e, const struct resp_arg *arg, enum time_
 {
     int64_t ms, now = wall_now_ms();
     if (!arg_int(arg, &ms))
-        return refuse(e, REPLY_NOT_INTEGER);
+        return encode_refuse(e, REPLY_NOT_INTEGER);
     if (ms <= 0 || (unit == IN_SECONDS && __builtin_mul_overflow(ms, 1000, &ms)))
-        return refuse(e, REPLY_INVALID_EXPIRE, e->row->name);
+        return encode_refuse(e, REPLY_INVALID_EXPIRE, e->row->name);
     if (base == FROM_NOW && ms > INT64_MAX - now)
-        return refuse(e, REPLY_INVALID_EXPIRE, e->row->name);
+        return encode_refuse(e, REPLY_INVALID_EXPIRE, e->row->name);
     put_num(e, base == FROM_NOW ? ms : ms - now);
     put_num(e, base == FROM_NOW ? ms + now : ms);
     e->flags |= CMD_EXPIRE;
@@ -170,7 +159,7 @@ int encode_set(struct encoding *e)
         if (set_flag(e, &e->argv[i], &o))
             continue;
         if (!set_option(e, i, &o))
-            return refuse(e, REPLY_SYNTAX);
+            return encode_refuse(e, REPLY_SYNTAX);
         i++;
     }
     if (put_options_expiry(e, &o) != 0)
@@ -223,7 +212,7 @@ int encode_getset(struct encoding *e)
 static int set_many(struct encoding *e)
 {
     if (e->argc % 2 == 0)
-        return refuse(e, REPLY_ARITY, e->row->name);
+        return encode_refuse(e, REPLY_ARITY, e->row->name);
     return encode_args(e, OP_MSET, 1, e->argc - 1);
 }
 
@@ -270,7 +259,7 @@ int encode_getex(struct encoding *e)
         } else if (!taken && next_arg_is_there(e, i) && is_expiry_option(&e->argv[i], &o.unit, &o.base)) {
             o.expiry = &e->argv[++i];
         } else {
-            return refuse(e, REPLY_SYNTAX);
+            return encode_refuse(e, REPLY_SYNTAX);
         }
     }
     if (e->argc == 2)
@@ -289,7 +278,7 @@ int encode_getrange(struct encoding *e)
 {
     int64_t start, end;
     if (!arg_int(&e->argv[2], &start) || !arg_int(&e->argv[3], &end))
-        return refuse(e, REPLY_NOT_INTEGER);
+        return encode_refuse(e, REPLY_NOT_INTEGER);
     put_num(e, start);
     put_num(e, end);
     return encode_key(e, OP_GETRANGE);
@@ -300,11 +289,11 @@ int encode_setrange(struct encoding *e)
     int64_t offset;
     size_t len = e->argv[3].len;
     if (!arg_int(&e->argv[2], &offset))
-        return refuse(e, REPLY_NOT_INTEGER);
+        return encode_refuse(e, REPLY_NOT_INTEGER);
     if (offset < 0)
-        return refuse(e, REPLY_OFFSET);
+        return encode_refuse(e, REPLY_OFFSET);
     if (len > 0 && (len > e->value_bytes_max || (uint64_t)offset > e->value_bytes_max - len))
-        return refuse(e, REPLY_STRING_TOO_LONG);
+        return encode_refuse(e, REPLY_STRING_TOO_LONG);
     put_num(e, offset);
     e->few[0] = bytes_of(&e->argv[1]);
     e->few[1] = bytes_of(&e->argv[3]);
@@ -333,16 +322,16 @@ int encode_decr(struct encoding *e)
 int encode_incrby(struct encoding *e)
 {
     int64_t delta;
-    return arg_int(&e->argv[2], &delta) ? increment(e, delta) : refuse(e, REPLY_NOT_INTEGER);
+    return arg_int(&e->argv[2], &delta) ? increment(e, delta) : encode_refuse(e, REPLY_NOT_INTEGER);
 }
 
 int encode_decrby(struct encoding *e)
 {
     int64_t delta;
     if (!arg_int(&e->argv[2], &delta))
-        return refuse(e, REPLY_NOT_INTEGER);
+        return encode_refuse(e, REPLY_NOT_INTEGER);
     if (delta == INT64_MIN)
-        return refuse(e, REPLY_DECR_OVERFLOW);
+        return encode_refuse(e, REPLY_DECR_OVERFLOW);
     return increment(e, -delta);
 }
 
@@ -362,10 +351,10 @@ int encode_lcs(struct encoding *e)
         else if (arg_is(&e->argv[i], "minmatchlen") && next_arg_is_there(e, i))
             i++;
         else if (!arg_is(&e->argv[i], "withmatchlen"))
-            return refuse(e, REPLY_SYNTAX);
+            return encode_refuse(e, REPLY_SYNTAX);
     }
     if (idx)
-        return refuse(e, len ? REPLY_LCS_BOTH : REPLY_LCS_IDX);
+        return encode_refuse(e, len ? REPLY_LCS_BOTH : REPLY_LCS_IDX);
     put_num(e, len);
     return encode_args(e, OP_LCS, 1, 2);
 }
@@ -381,13 +370,13 @@ int encode_delex(struct encoding *e)
     if (e->argc == 2)
         return encode_key(e, OP_DEL);
     if (e->argc != 4)
-        return refuse(e, REPLY_ARITY, e->row->name);
+        return encode_refuse(e, REPLY_ARITY, e->row->name);
     if (arg_is(&e->argv[2], "ifeq"))
         e->flags = CMD_IFEQ;
     else if (arg_is(&e->argv[2], "ifne"))
         e->flags = CMD_IFNE;
     else
-        return refuse(e, REPLY_SYNTAX);
+        return encode_refuse(e, REPLY_SYNTAX);
     e->few[0] = bytes_of(&e->argv[1]);
     e->few[1] = bytes_of(&e->argv[3]);
     e->op = OP_DELIF;
@@ -404,7 +393,7 @@ static int refuse_type(struct encoding *e, const struct resp_arg *arg)
     size_t len = arg->len < sizeof name - 1 ? arg->len : sizeof name - 1;
     memcpy(name, arg->base, len);
     name[len] = '\0';
-    return refuse(e, REPLY_TYPE_NAME, name);
+    return encode_refuse(e, REPLY_TYPE_NAME, name);
 }
 
 int encode_vget(struct encoding *e)
@@ -440,12 +429,12 @@ static int vset_read_options(struct encoding *e, struct options *o)
         if (set_flag(e, &e->argv[i], o))
             continue;
         if (!set_option(e, i, o) && !vset_option(e, i, o))
-            return refuse(e, REPLY_SYNTAX);
+            return encode_refuse(e, REPLY_SYNTAX);
         i++;
     }
     bool other_condition = (e->flags & (CMD_NX | CMD_XX | CMD_IFEQ)) != 0;
     if (o->ifver != NULL && other_condition)
-        return refuse(e, REPLY_SYNTAX);
+        return encode_refuse(e, REPLY_SYNTAX);
     return 0;
 }
 
@@ -459,7 +448,7 @@ int encode_vset(struct encoding *e)
     if (type < 0 || type == VALUE_NIL)
         return refuse_type(e, o.type);
     if (o.ifver != NULL && (!arg_int(o.ifver, &version) || version < 0))
-        return refuse(e, REPLY_NOT_INTEGER);
+        return encode_refuse(e, REPLY_NOT_INTEGER);
     put_num(e, type);
     if (put_options_expiry(e, &o) != 0)
         return -1;
@@ -487,7 +476,7 @@ int encode_cas(struct encoding *e)
         } else if (o.expiry == NULL && next_arg_is_there(e, i) && is_expiry_option(&e->argv[i], &o.unit, &o.base)) {
             o.expiry = &e->argv[++i];
         } else {
-            return refuse(e, REPLY_SYNTAX);
+            return encode_refuse(e, REPLY_SYNTAX);
         }
     }
     if (o.type != NULL && (told = value_type_from_name(o.type[0].base, o.type[0].len)) < 0)
@@ -508,7 +497,7 @@ int encode_vincr(struct encoding *e)
     int type = arg_int(&e->argv[2], &ignored) ? VALUE_INT : VALUE_FLOAT;
     size_t at = e->argc == 5 && arg_is(&e->argv[3], "type") ? 4 : 3;
     if (e->argc > at + 1)
-        return refuse(e, REPLY_SYNTAX);
+        return encode_refuse(e, REPLY_SYNTAX);
     if (e->argc == at + 1)
         type = value_type_from_name(e->argv[at].base, e->argv[at].len);
     if (type != VALUE_INT && type != VALUE_FLOAT)
@@ -520,7 +509,7 @@ int encode_vincr(struct encoding *e)
 int encode_vappend(struct encoding *e)
 {
     if (e->argc > 4)
-        return refuse(e, REPLY_SYNTAX);
+        return encode_refuse(e, REPLY_SYNTAX);
     if (e->argc == 4)
         return encode_args(e, OP_VAPPEND, 1, 3);
     e->few[0] = bytes_of(&e->argv[1]);
@@ -568,16 +557,16 @@ int encode_copy(struct encoding *e)
             e->flags = CMD_XX;
         } else if (arg_is(&e->argv[i], "db") && next_arg_is_there(e, i)) {
             if (!arg_int(&e->argv[++i], &db))
-                return refuse(e, REPLY_NOT_INTEGER);
+                return encode_refuse(e, REPLY_NOT_INTEGER);
             if (db != 0)
-                return refuse(e, REPLY_DB_INDEX);
+                return encode_refuse(e, REPLY_DB_INDEX);
         } else {
-            return refuse(e, REPLY_SYNTAX);
+            return encode_refuse(e, REPLY_SYNTAX);
         }
     }
     const struct resp_arg *from = &e->argv[1], *to = &e->argv[2];
     if (from->len == to->len && memcmp(from->base, to->base, to->len) == 0)
-        return refuse(e, REPLY_SAME_OBJECT);
+        return encode_refuse(e, REPLY_SAME_OBJECT);
     return encode_args(e, OP_COPY, 1, 2);
 }
 
@@ -604,19 +593,19 @@ static int scan_options(struct encoding *e, int64_t *ret_count, int64_t *ret_typ
 {
     for (size_t i = 2; i < e->argc; i += 2) {
         if (!next_arg_is_there(e, i))
-            return refuse(e, REPLY_SYNTAX);
+            return encode_refuse(e, REPLY_SYNTAX);
         const struct resp_arg *option = &e->argv[i], *value = option + 1;
         if (arg_is(option, "count")) {
             if (!arg_int(value, ret_count))
-                return refuse(e, REPLY_NOT_INTEGER);
+                return encode_refuse(e, REPLY_NOT_INTEGER);
             if (*ret_count < 1)
-                return refuse(e, REPLY_SYNTAX);
+                return encode_refuse(e, REPLY_SYNTAX);
         } else if (arg_is(option, "match")) {
             e->few[0] = bytes_of(value);
         } else if (arg_is(option, "type")) {
             *ret_type = arg_is(value, "string") ? 0 : 1;
         } else {
-            return refuse(e, REPLY_SYNTAX);
+            return encode_refuse(e, REPLY_SYNTAX);
         }
     }
     return 0;
@@ -628,7 +617,7 @@ int encode_scan(struct encoding *e)
     int64_t n = SCAN_COUNT_DEFAULT, type = -1;
     e->few[0] = (struct bytes){.base = (const uint8_t *)"", .len = 0};
     if (!cursor_read(&e->argv[1], &cursor))
-        return refuse(e, REPLY_INVALID_CURSOR);
+        return encode_refuse(e, REPLY_INVALID_CURSOR);
     if (scan_options(e, &n, &type) != 0)
         return -1;
     put_num(e, (int64_t)cursor);
@@ -658,7 +647,7 @@ int encode_flush(struct encoding *e)
 {
     bool known = e->argc == 2 && (arg_is(&e->argv[1], "async") || arg_is(&e->argv[1], "sync"));
     if (e->argc > 1 && !known)
-        return refuse(e, REPLY_SYNTAX);
+        return encode_refuse(e, REPLY_SYNTAX);
     return encode_none(e, OP_FLUSHALL);
 }
 
@@ -672,14 +661,14 @@ int encode_sort(struct encoding *e)
             continue;
         if (arg_is(arg, "limit") && i + 2 < e->argc) {
             if (!arg_int(&e->argv[i + 1], &ignored) || !arg_int(&e->argv[i + 2], &ignored))
-                return refuse(e, REPLY_NOT_INTEGER);
+                return encode_refuse(e, REPLY_NOT_INTEGER);
             i += 2;
         } else if ((arg_is(arg, "by") || arg_is(arg, "get")) && next_arg_is_there(e, i)) {
             i++;
         } else if (arg_is(arg, "store") && next_arg_is_there(e, i) && (e->row->flags & ROW_WRITE) != 0) {
-            return refuse(e, REPLY_SORT_STORE);
+            return encode_refuse(e, REPLY_SORT_STORE);
         } else {
-            return refuse(e, REPLY_SYNTAX);
+            return encode_refuse(e, REPLY_SYNTAX);
         }
     }
     return encode_key(e, OP_SORT);
@@ -715,11 +704,11 @@ int encode_memory_usage(struct encoding *e)
 {
     int64_t samples;
     if (e->argc > 3 && (e->argc != 5 || !arg_is(&e->argv[3], "samples")))
-        return refuse(e, REPLY_SYNTAX);
+        return encode_refuse(e, REPLY_SYNTAX);
     if (e->argc == 5 && !arg_int(&e->argv[4], &samples))
-        return refuse(e, REPLY_NOT_INTEGER);
+        return encode_refuse(e, REPLY_NOT_INTEGER);
     if (e->argc == 5 && samples < 0)
-        return refuse(e, REPLY_SYNTAX);
+        return encode_refuse(e, REPLY_SYNTAX);
     return encode_args(e, OP_MEMORY_USAGE, 2, 1);
 }
 
@@ -738,12 +727,12 @@ static int expire_options(struct encoding *e)
         else if (arg_is(arg, "lt"))
             e->flags |= CMD_LT;
         else
-            return refuse(e, REPLY_EXPIRE_OPTION, (int)(arg->len < 128 ? arg->len : 128), arg->base);
+            return encode_refuse(e, REPLY_EXPIRE_OPTION, (int)(arg->len < 128 ? arg->len : 128), arg->base);
     }
     if ((e->flags & CMD_NX) != 0 && (e->flags & (CMD_XX | CMD_GT | CMD_LT)) != 0)
-        return refuse(e, REPLY_EXPIRE_NX);
+        return encode_refuse(e, REPLY_EXPIRE_NX);
     if ((e->flags & CMD_GT) != 0 && (e->flags & CMD_LT) != 0)
-        return refuse(e, REPLY_EXPIRE_GT_LT);
+        return encode_refuse(e, REPLY_EXPIRE_GT_LT);
     return 0;
 }
 
@@ -754,11 +743,11 @@ static int expire(struct encoding *e, enum time_unit unit, enum time_base base)
     if (expire_options(e) != 0)
         return -1;
     if (!arg_int(&e->argv[2], &ms))
-        return refuse(e, REPLY_NOT_INTEGER);
+        return encode_refuse(e, REPLY_NOT_INTEGER);
     if (unit == IN_SECONDS && __builtin_mul_overflow(ms, 1000, &ms))
-        return refuse(e, REPLY_INVALID_EXPIRE, e->row->name);
+        return encode_refuse(e, REPLY_INVALID_EXPIRE, e->row->name);
     if (base == FROM_NOW && ms > INT64_MAX - now)
-        return refuse(e, REPLY_INVALID_EXPIRE, e->row->name);
+        return encode_refuse(e, REPLY_INVALID_EXPIRE, e->row->name);
     int64_t wall = base == FROM_NOW ? ms + now : ms, left;
     if (base == FROM_NOW)
         left = ms;

@@ -6,6 +6,7 @@
 #include "node/config.h"
 #include "node/reply.h"
 #include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -160,6 +161,40 @@ static const struct command_row rows[] = {
      "Unix time in milliseconds at which a key ends"},
     {"persist", 2, W | F | KEYSP, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_persist), "generic", "2.2.0", "O(1)",
      "Take away a key's time to live"},
+
+    /* Sessions. */
+    {"session", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "session", "7.2.0", "depends on the subcommand",
+     "Who is there, and which of their commands are done"},
+    {"session|open", -2, W | F, NO_KEYS, DATA(encode_session_open), "session", "7.2.0", "O(1)",
+     "Open a session that ends when it is not used for its time to live; answers its id"},
+    {"session|keepalive", 3, W | F, NO_KEYS, DATA(encode_session_keepalive), "session", "7.2.0", "O(1)",
+     "Renew a session"},
+    {"session|close", 3, W, NO_KEYS, DATA(encode_session_close), "session", "7.2.0", "O(N) in what it owns",
+     "End a session and free what it owns"},
+    {"session|info", 3, R | F, NO_KEYS, DATA(encode_session_info), "session", "7.2.0", "O(N) in the locks it owns",
+     "About a session"},
+    {"session|list", 2, R | ROW_DANGEROUS, NO_KEYS, DATA(encode_session_list), "session", "7.2.0",
+     "O(N) in the sessions", "All sessions"},
+    {"session|help", 2, ANYTIME, NO_KEYS, LOCAL(run_session_help), "session", "7.2.0", "O(1)", "The subcommands"},
+    {"once", -4, W | OOM | ROW_FRAMED, NO_KEYS, DATA(encode_once), "session", "7.2.0", "that of the command",
+     "Do a write once for a session's serial number, however often it is sent; answers the first answer"},
+
+    /* Locks. */
+    {"lock", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "session", "7.2.0", "depends on the subcommand",
+     "Locks and semaphores, owned by sessions, granted in arrival order"},
+    {"lock|acquire", -4, W | OOM | ROW_BLOCKING, NO_KEYS, DATA(encode_lock_acquire), "session", "7.2.0",
+     "O(N) in the waiters", "Hold a lock or permits of a semaphore, now or when it is this request's turn"},
+    {"lock|release", -4, W | F, NO_KEYS, DATA(encode_lock_release), "session", "7.2.0", "O(N) in the waiters",
+     "Let go of a lock; the next waiter gets it"},
+    {"lock|break", -3, W | ROW_ADMIN | ROW_DANGEROUS, NO_KEYS, DATA(encode_lock_break), "session", "7.2.0",
+     "O(N) in the waiters", "Put out whoever holds a lock"},
+    {"lock|info", 3, R, NO_KEYS, DATA(encode_lock_info), "session", "7.2.0", "O(N) in holders and waiters",
+     "Who holds a lock, and who waits for it"},
+    {"lock|list", -2, R | ROW_DANGEROUS, NO_KEYS, DATA(encode_lock_list), "session", "7.2.0", "O(N) in the locks",
+     "Locks that are held"},
+    {"lock|help", 2, ANYTIME, NO_KEYS, LOCAL(run_lock_help), "session", "7.2.0", "O(1)", "The subcommands"},
+    {"guard", -4, W | OOM | ROW_FRAMED, NO_KEYS, DATA(encode_guard), "session", "7.2.0", "that of the command",
+     "Do a command only if the token is that of a present holder of the lock"},
 
     /* Connection. */
     {"ping", -1, F | ROW_CONNECTION, NO_KEYS, LOCAL(run_ping), "connection", "1.0.0", "O(1)", "Is the node there?"},
@@ -321,7 +356,7 @@ static const struct command_row rows[] = {
      "Redis Cluster's view (off)"},
 };
 #define ROWS_N (sizeof rows / sizeof *rows)
-#define INDEX_N 512
+#define INDEX_N 1024
 _Static_assert(ROWS_N * 2 < INDEX_N, "the index must stay half empty");
 
 static uint16_t name_index[INDEX_N]; /* 1 + the row's position; 0: free */
@@ -527,8 +562,10 @@ enum prepared commands_prepare(const struct config *config, const struct resp_ar
     if (row->encode == NULL)
         return PREPARED_LOCAL;
     size_t least = config->max_key_bytes < config->max_value_bytes ? config->max_key_bytes : config->max_value_bytes;
-    if (any_longer(args, n, least) && is_too_large(config, row, args, n, e->error))
+    bool framed = (row->flags & ROW_FRAMED) != 0;
+    if (!framed && any_longer(args, n, least) && is_too_large(config, row, args, n, e->error))
         return PREPARED_REFUSED;
+    e->config = config;
     e->row = row;
     e->argv = args;
     e->argc = n;
@@ -537,5 +574,40 @@ enum prepared commands_prepare(const struct config *config, const struct resp_ar
     e->n_nums = 0;
     e->args = NULL;
     e->n_args = 0;
+    e->blocks = false;
     return row->encode(e) == 0 ? PREPARED_DATA : PREPARED_REFUSED;
+}
+
+int encode_refuse(struct encoding *e, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(e->error, sizeof e->error, format, args);
+    va_end(args);
+    return -1;
+}
+
+int encode_nested(struct encoding *e, size_t first, struct command_buf *buf, enum command_op *ret_op)
+{
+    struct encoding nested;
+    nested.who = e->who;
+    nested.session = e->row->encode == encode_once ? e->nums[0] : e->session;
+    const struct command_row *row = commands_find(e->argv[first].base, e->argv[first].len);
+    if (row != NULL && (row->flags & ROW_FRAMED) != 0 && (row == e->row || e->row->encode != encode_once))
+        return encode_refuse(e, REPLY_NOT_NESTED, row->name, e->row->name); /* So that frames are two deep at most. */
+    switch (commands_prepare(e->config, e->argv + first, e->argc - first, &nested, &row)) {
+    case PREPARED_REFUSED:
+        return encode_refuse(e, "%s", nested.error);
+    case PREPARED_LOCAL:
+        return encode_refuse(e, REPLY_NOT_NESTED, row->name, e->row->name);
+    case PREPARED_DATA:
+        break;
+    }
+    buf->len = 0;
+    buf->failed = 0;
+    *ret_op = nested.op;
+    e->blocks = nested.blocks;
+    if (command_add(buf, nested.op, nested.flags, nested.nums, nested.n_nums, nested.args, nested.n_args) < 0)
+        return encode_refuse(e, REPLY_NO_MEMORY);
+    return 0;
 }

@@ -22,6 +22,7 @@ enum command_row_flag {
     ROW_CONNECTION = 1 << 18,
     ROW_KEYSPACE = 1 << 19,
     ROW_STRING = 1 << 20,
+    ROW_FRAMED = 1 << 21, /* Holds another command, whose own limits count. */
 };
 
 /* How a command uses its keys, as the key specifications of COMMAND INFO tell. */
@@ -56,10 +57,14 @@ struct call {
  * not lie as they came. args otherwise points at the request's own. */
 #define ENCODING_ERROR_MAX 640
 struct encoding {
+    const struct config *config;
     const struct command_row *row;
     const struct resp_arg *argv;
     size_t argc;
     size_t value_bytes_max;
+    const char *who; /* The client, for people. Set by the caller, as is session. */
+    int64_t session; /* Inside ONCE: its session, for which "-" stands; else 0. */
+    bool blocks;     /* The answer may be OUTCOME_LATER. */
 
     enum command_op op;
     uint16_t flags;
@@ -118,6 +123,12 @@ bool arg_is(const struct resp_arg *arg, const char *word);
 bool arg_int(const struct resp_arg *arg, int64_t *ret);
 int64_t wall_now_ms(void);
 
+/* Put a refusal's text into e->error; -1. */
+int encode_refuse(struct encoding *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Encode the command that stands from the first-th argument on into buf, which is emptied first. 0, or -1 with the
+ * error. It must be one that the log knows, not one that this node answers by itself. */
+int encode_nested(struct encoding *e, size_t first, struct command_buf *buf, enum command_op *ret_op);
+
 /* The handlers, by file. */
 int encode_append(struct encoding *e);
 int encode_cas(struct encoding *e);
@@ -138,15 +149,22 @@ int encode_getdel(struct encoding *e);
 int encode_getex(struct encoding *e);
 int encode_getrange(struct encoding *e);
 int encode_getset(struct encoding *e);
+int encode_guard(struct encoding *e);
 int encode_incr(struct encoding *e);
 int encode_incrby(struct encoding *e);
 int encode_incrbyfloat(struct encoding *e);
 int encode_keys(struct encoding *e);
 int encode_lcs(struct encoding *e);
+int encode_lock_acquire(struct encoding *e);
+int encode_lock_break(struct encoding *e);
+int encode_lock_info(struct encoding *e);
+int encode_lock_list(struct encoding *e);
+int encode_lock_release(struct encoding *e);
 int encode_memory_usage(struct encoding *e);
 int encode_mget(struct encoding *e);
 int encode_mset(struct encoding *e);
 int encode_msetnx(struct encoding *e);
+int encode_once(struct encoding *e);
 int encode_object_encoding(struct encoding *e);
 int encode_object_freq(struct encoding *e);
 int encode_object_idletime(struct encoding *e);
@@ -161,6 +179,11 @@ int encode_randomkey(struct encoding *e);
 int encode_rename(struct encoding *e);
 int encode_renamenx(struct encoding *e);
 int encode_scan(struct encoding *e);
+int encode_session_close(struct encoding *e);
+int encode_session_info(struct encoding *e);
+int encode_session_keepalive(struct encoding *e);
+int encode_session_list(struct encoding *e);
+int encode_session_open(struct encoding *e);
 int encode_set(struct encoding *e);
 int encode_setex(struct encoding *e);
 int encode_setnx(struct encoding *e);
@@ -242,6 +265,9 @@ void run_slowlog_len(struct call *call);
 void run_slowlog_reset(struct call *call);
 void run_time(struct call *call);
 void run_wait(struct call *call);
+
+void run_lock_help(struct call *call);
+void run_session_help(struct call *call);
 
 void run_cluster_disabled(struct call *call);
 void run_cluster_help(struct call *call);

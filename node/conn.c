@@ -13,8 +13,9 @@
  * queue (a local command, a write behind reads, a refusal) is held back at the start of `in` and parsed again when
  * nothing is unanswered.
  *
- * Invariants: unanswered counts the calls of conn_answer() and conn_fail() still to come; stalled means that `in` may
- * hold a whole request that nobody has run; output is written only by conn_tick(), once an iteration.
+ * Invariants: unanswered counts the calls of conn_answer() and conn_fail() still to come; while the last of them may
+ * wait for a lock, no request behind it is run; stalled means that `in` may hold a whole request that nobody has run;
+ * output is written only by conn_tick(), once an iteration.
  *
  * Failure: a connection that breaks is closed and its answers are dropped as they come. One that ends (EOF, QUIT, a
  * protocol error) is closed only when everything it asked for has been answered: a client that sees a closed
@@ -70,6 +71,7 @@ struct conn {
     unsigned refs; /* One for the open handle, one for each request under way, one while dirty. */
     enum conn_life life;
     bool is_reading, is_writing, at_eof, is_waiting, stalled, held_is_write, lingers;
+    bool is_blocked; /* The last of the unanswered requests may take its time; no other is run before its answer. */
     enum conn_hold hold;
     enum conn_queue queue; /* Which one the unanswered requests are in. */
     size_t unanswered;
@@ -138,7 +140,7 @@ bool conn_is_closing(const struct conn *c)
 
 bool conn_is_waiting(const struct conn *c)
 {
-    return c->is_waiting;
+    return c->is_waiting || c->is_blocked;
 }
 
 uint64_t conn_wait_until_ms(const struct conn *c)
@@ -193,6 +195,8 @@ void conn_close(struct conn *c)
         return;
     c->life = CONN_CLOSED;
     c->is_waiting = false;
+    if (c->is_blocked)
+        requests_gone(c->node, c);
     server_remove_conn(c->server, c);
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
@@ -336,10 +340,22 @@ static void guess_reply(struct conn *c, size_t len)
     c->reply_guess = len > less ? len : less;
 }
 
-void conn_answer(struct conn *c, const uint8_t *outcome, size_t len)
+static void count_answer(struct conn *c)
 {
     assert(c->unanswered > 0);
     c->unanswered--;
+    if (c->unanswered == 0)
+        c->is_blocked = false;
+}
+
+bool conn_waits(struct conn *c)
+{
+    return c->life == CONN_OPEN && !c->at_eof;
+}
+
+void conn_answer(struct conn *c, const uint8_t *outcome, size_t len)
+{
+    count_answer(c);
     guess_reply(c, len);
     if (c->life == CONN_CLOSED)
         return;
@@ -351,8 +367,7 @@ void conn_answer(struct conn *c, const uint8_t *outcome, size_t len)
 
 void conn_fail(struct conn *c, enum request_failure why)
 {
-    assert(c->unanswered > 0);
-    c->unanswered--;
+    count_answer(c);
     if (c->life == CONN_CLOSED)
         return;
     size_t mark = c->out.len;
@@ -425,6 +440,7 @@ static bool submit(struct conn *c, const struct encoding *e)
     if (c->unanswered > 0)
         queue = c->queue; /* A read behind writes rides with them. */
     int err = enqueue(c, e, queue, local);
+    c->is_blocked = err == 0 && e->blocks;
     if (err == 0)
         return true;
     if (c->unanswered > 0) /* The refusal must not overtake the answers before it; perhaps there is room by then. */
@@ -475,6 +491,8 @@ static void count(struct conn *c, const struct command_row *row, bool rejected)
 static bool run_request(struct conn *c)
 {
     struct encoding e;
+    e.who = c->facts.address;
+    e.session = 0;
     const struct command_row *row = NULL;
     enum prepared prepared = commands_prepare(server_config(c->server), c->parser.args, c->parser.n_args, &e, &row);
     bool is_write = prepared == PREPARED_DATA && command_is_write((uint8_t)e.op);
@@ -500,7 +518,7 @@ static bool run_request(struct conn *c)
 
 static bool may_run(struct conn *c)
 {
-    if (c->life != CONN_OPEN || c->broken != RESP_REQUEST || c->is_waiting)
+    if (c->life != CONN_OPEN || c->broken != RESP_REQUEST || c->is_waiting || c->is_blocked)
         return false;
     if (c->hold == HOLD_ANSWERS && c->unanswered > 0)
         return false;
@@ -631,8 +649,8 @@ static void on_read_failed(struct conn *c, ssize_t nread)
         cut_off(c, "no memory for its requests");
         return;
     }
-    /* Nothing to be read any more; a WAIT has nobody to answer, and executes nothing. */
-    if (nread != UV_EOF || c->is_waiting || c->life == CONN_LINGERING) {
+    /* Nothing to be read any more; who waits is not there to be answered. */
+    if (nread != UV_EOF || c->is_waiting || c->is_blocked || c->life == CONN_LINGERING) {
         conn_close(c);
         return;
     }
@@ -856,6 +874,8 @@ void conn_check_blocked(struct conn *c, uint64_t now_ms)
 
 bool conn_unblock(struct conn *c, bool with_error)
 {
+    if (c->is_blocked)
+        return requests_unblock(c->node, c, with_error);
     if (!c->is_waiting)
         return false;
     end_wait(c);

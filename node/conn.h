@@ -47,9 +47,10 @@ void conn_close_after_output(struct conn *c);
 /* WAIT: the connection takes no requests until at least n replicas hold what is applied now, or timeout_ms have passed
  * (0: never), and then answers how many do. */
 void conn_wait_replicas(struct conn *c, unsigned n, uint64_t timeout_ms);
-bool conn_is_waiting(const struct conn *c);
+bool conn_is_waiting(const struct conn *c);        /* Or for a lock. */
 uint64_t conn_wait_until_ms(const struct conn *c); /* UINT64_MAX: for ever */
-/* CLIENT UNBLOCK: answer a WAIT now, with an error or as if it timed out. False when it was not waiting. */
+/* CLIENT UNBLOCK: answer a WAIT, or a wait for a lock, now, with an error or as if it timed out. False when it was not
+ * waiting. */
 bool conn_unblock(struct conn *c, bool with_error);
 
 /* ---- For server.c ---- */

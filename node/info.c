@@ -96,7 +96,7 @@ static void put_clients(struct facts *f)
     say(f, "maxclients:%u", f->config->max_clients);
     say(f, "client_recent_max_input_buffer:%zu", f->stats->max_input);
     say(f, "client_recent_max_output_buffer:%zu", f->stats->max_output);
-    say(f, "blocked_clients:%zu", server_n_blocked(f->server));
+    say(f, "blocked_clients:%zu", server_n_blocked(f->server) + requests_n_waiting(server_node(f->server)));
     say(f, "tracking_clients:0");
     say(f, "clients_in_timeout_table:0");
 }
@@ -292,6 +292,8 @@ static void put_holdfast(struct facts *f)
     say(f, "state_hash:%016" PRIx64, n->state_hash);
     say(f, "keys:%" PRIu64, n->keys);
     say(f, "keys_with_ttl:%" PRIu64, n->keys_with_ttl);
+    say(f, "sessions:%" PRIu64, n->sessions);
+    say(f, "active_locks:%" PRIu64, n->locks);
     say(f, "cache_bytes:%" PRIu64, n->cache_bytes);
     say(f, "dirty_bytes:%" PRIu64, n->dirty_bytes);
     say(f, "file_bytes:%" PRIu64, n->file_bytes);

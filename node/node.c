@@ -63,9 +63,9 @@ struct node {
     void *drain_ctx;
 };
 
-struct requests *node_requests(struct node *n)
+struct requests *node_requests(const struct node *n)
 {
-    return &n->cluster.requests;
+    return (struct requests *)&n->cluster.requests;
 }
 
 /* ---- What the cluster asks ---- */
@@ -527,6 +527,7 @@ void node_drain(struct node *n, void (*on_drained)(void *ctx), void *ctx)
     n->on_drained = on_drained;
     n->drain_ctx = ctx;
     n->drain_until_ms = uv_now(n->loop) + n->config.request_timeout_ms;
+    waiters_end(&n->cluster.requests.waiters); /* While their leaving can still be proposed. */
     log_info("draining: handing over leadership, finishing what is in flight");
     uv_timer_start(&n->housekeeping, on_housekeeping, 0, NODE_TICK_MS); /* Look often from now on. */
 }
@@ -576,6 +577,8 @@ static void fill_from_store(const struct node *n, struct node_status *ret)
     ret->state_hash = store_hash(store);
     ret->keys = store_keys(store);
     ret->keys_with_ttl = store_keys_with_ttl(store);
+    ret->sessions = store_sessions(store);
+    ret->locks = store_locks(store);
     ret->expired_total = store_expired_total(store);
     ret->cache_bytes = store_cache_bytes(store);
     ret->dirty_bytes = store_dirty_bytes(store);

@@ -35,7 +35,7 @@ struct node_status {
     const char *role;                 /* "leader", "follower", "candidate" */
     bool ready;                       /* leader: has committed and applied an entry of its own term */
     uint64_t commit_index, applied_index, last_index, first_index, durable_index;
-    uint64_t revision, clock_ms, state_hash, keys, keys_with_ttl, expired_total;
+    uint64_t revision, clock_ms, state_hash, keys, keys_with_ttl, expired_total, sessions, locks;
     uint64_t cache_bytes, dirty_bytes, file_bytes, log_bytes, checkpoint_index;
     uint64_t syncs, sync_us_median;
     uint64_t batches_proposed, batches_forwarded, batches_resent, batches_duplicate, reads_rounds, snapshots_sent,

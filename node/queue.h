@@ -2,7 +2,7 @@
  * (who leads, and getting batches there) and node.c (which joins them to raft and store). Free of libuv, so that a
  * simulated node runs the same code. */
 #pragma once
-#include "node/requests.h"
+#include "node/waiters.h"
 #include "raft/replica.h"
 #include "store/store.h"
 
@@ -13,6 +13,7 @@ enum peer_kind {
     PEER_ANSWER = 34,  /* u64 start, u64 seq, then one outcome a command */
     PEER_READS = 35,   /* u64 id, u64 n, then n commands */
     PEER_READ_ANSWERS = 36, /* u64 id, u64 how many of the first are answered (0: refused), one outcome for each */
+    PEER_EVENTS = 37,       /* (u64 enum store_event_kind, u64 token) ...: what an entry decided for those who wait */
 };
 enum peer_refusal { PEER_NOT_LEADER = 1, PEER_NO_SPACE = 2 };
 
@@ -29,7 +30,8 @@ enum peer_refusal { PEER_NOT_LEADER = 1, PEER_NO_SPACE = 2 };
 #define QUEUE_ANSWER_BYTES (4u << 20) /* Reads are answered in pieces of this size, and what the last of them adds. */
 
 struct waiter {
-    struct conn *conn; /* NULL: it has had its answer (the deadline passed). */
+    struct conn *conn; /* NULL: it has had its answer (the deadline passed), or the command is the node's own. */
+    bool own;          /* The node's own: nobody is answered. */
     uint64_t deadline_ms;
     uint32_t at; /* Offset of its command in the batch. */
 };
@@ -40,7 +42,7 @@ struct batch {
     struct command_buf commands; /* Writes: begins with a batch header. Empty once it has become `blob`. */
     struct blob *blob;
     struct waiter *waiters;
-    uint32_t n, cap, n_dead, n_rebuilds;
+    uint32_t n, cap, n_dead, n_own, n_rebuilds;
     uint32_t n_answered;  /* Reads: of the first ones. The others are asked (again). */
     uint64_t deadline_ms; /* The earliest of its waiters'. */
     uint64_t seq;         /* Writes: 0 until first sent. Reads: id of the frame, or ticket of the round. */
@@ -72,6 +74,8 @@ struct requests {
     size_t dirty_bytes_max;
     uint64_t value_bytes_max;               /* Goes with every batch. */
     uint64_t waiting_writes, waiting_reads; /* Requests without an answer. */
+    uint64_t waiting_own;                   /* The node's own commands on their way. */
+    struct waiters waiters;                 /* Requests that are done and have no answer yet. */
     uint64_t (*now_ms)(void *ctx);
     uint64_t (*clock_ms)(void *ctx); /* Best guess of the replicated clock. */
     void (*log)(void *ctx, int level, const char *text);
@@ -102,11 +106,13 @@ struct requests {
     uint64_t proposed, forwarded, resent, duplicates;
 };
 
-struct requests *node_requests(struct node *n);
+struct requests *node_requests(const struct node *n);
 
 /* requests.c */
 void requests_init(struct requests *q, struct replica *replica, struct store *store, uint64_t self, uint64_t start);
 void requests_release(struct requests *q);
+/* Put a command of the node's own into the gathering batch of writes. Without memory it is dropped. */
+void requests_post(struct requests *q, enum command_op op, const int64_t *nums, uint8_t n_nums, struct bytes arg);
 /* Fail what has passed its deadline. */
 void requests_expire(struct requests *q, uint64_t now_ms);
 /* Our own batch `seq` was applied with these outcomes (or they came from the leader): answer it. */
@@ -117,7 +123,7 @@ void requests_skipped(struct requests *q, uint64_t seq);
 void requests_stop(struct requests *q);
 bool requests_idle(const struct requests *q);
 /* May this command go when the disk is full? */
-bool request_frees_space(uint8_t op);
+bool request_frees_space(const uint8_t *command, size_t len);
 struct batch *batch_list_pop(struct batch_list *l);
 void batch_list_push(struct batch_list *l, struct batch *b);
 void batch_list_prepend(struct batch_list *l, struct batch_list *front);
@@ -136,5 +142,7 @@ void route_changed(struct requests *q);
 void route_gap(struct requests *q);
 void route_message(struct requests *q, uint64_t from, uint8_t kind, const uint8_t *payload, size_t len);
 void route_read_ready(struct requests *q, uint64_t ticket, bool ok);
+/* Leader: tell the others what has been decided for those who wait at them; they would find out with the next entry. */
+void route_events(struct requests *q, const uint8_t *events, size_t len);
 /* Leader: tell the origin what its batch came to. */
 void route_answer(struct requests *q, const struct batch_header *h, const struct outcome_buf *outcomes);

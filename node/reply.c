@@ -7,6 +7,7 @@
 
 #define UNKNOWN_NAME_MAX 128 /* Redis's bounds for what it repeats of an unknown command */
 #define UNKNOWN_ARGS_MAX 128
+#define STALE_NAME_MAX 600
 
 static void put_refusal(struct resp_buf *b, const struct outcome *o)
 {
@@ -43,6 +44,30 @@ static void put_refusal(struct resp_buf *b, const struct outcome *o)
         return;
     case REFUSAL_BATCH_TOO_LARGE:
         resp_error(b, REPLY_BATCH_TOO_LARGE);
+        return;
+    case REFUSAL_SESSION_EXPIRED:
+        resp_error(b, REPLY_SESSION_EXPIRED);
+        return;
+    case REFUSAL_SERIAL_PAST:
+        resp_errorf(b, REPLY_SERIAL_PAST, (int)(o->len > 20 ? 20 : o->len), o->bytes);
+        return;
+    case REFUSAL_ANSWER_NOT_KEPT:
+        resp_error(b, REPLY_ANSWER_NOT_KEPT);
+        return;
+    case REFUSAL_STALE_TOKEN:
+        resp_errorf(b, REPLY_STALE_TOKEN, (int)(o->len > STALE_NAME_MAX ? STALE_NAME_MAX : o->len), o->bytes);
+        return;
+    case REFUSAL_LOCK_PERMITS:
+        resp_errorf(b, REPLY_LOCK_PERMITS, (int)(o->len > 20 ? 20 : o->len), o->bytes);
+        return;
+    case REFUSAL_TOO_MANY_LOCKS:
+        resp_error(b, REPLY_TOO_MANY_LOCKS);
+        return;
+    case REFUSAL_QUEUE_FULL:
+        resp_error(b, REPLY_QUEUE_FULL);
+        return;
+    case REFUSAL_TOO_MANY_SESSIONS:
+        resp_error(b, REPLY_TOO_MANY_SESSIONS);
         return;
     }
     /* A refusal that a newer node knows and this one does not. */
@@ -91,6 +116,9 @@ static size_t put_head(struct resp_buf *b, int proto, const struct outcome *o)
     case OUTCOME_REFUSAL:
         put_refusal(b, o);
         return 0;
+    case OUTCOME_LATER: /* Of a request for which nobody expected to wait. */
+        resp_error(b, REPLY_OUTCOME_UNKNOWN);
+        return 0;
     }
     return 0;
 }
@@ -126,6 +154,10 @@ static const char *failure_words(enum request_failure why)
         return REPLY_NO_SPACE;
     case REQUEST_STOPPING:
         return REPLY_STOPPING;
+    case REQUEST_UNBLOCKED:
+        return REPLY_FORCED;
+    case REQUEST_UNBLOCKED_BY_CLIENT:
+        return REPLY_UNBLOCKED;
     }
     return REPLY_OUTCOME_UNKNOWN; /* The safe side: nobody re-sends it. */
 }

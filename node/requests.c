@@ -78,6 +78,7 @@ static size_t batch_bytes(const struct batch *b)
 void batch_free(struct requests *q, struct batch *b)
 {
     q->bytes -= batch_bytes(b);
+    q->waiting_own -= b->n_own;
     blob_unref(b->blob);
     b->blob = NULL;
     if (q->spare == NULL && b->commands.cap <= 2 * QUEUE_BATCH_BYTES) {
@@ -128,13 +129,18 @@ static void waiter_answer(struct requests *q, struct batch *b, struct waiter *w,
                           size_t len)
 {
     struct conn *conn = w->conn;
-    if (conn == NULL)
-        return;
+    struct outcome o;
     w->conn = NULL;
-    b->n_dead++;
-    --*waiting(q, writes);
-    conn_answer(conn, outcome, len);
-    conn_unref(conn);
+    if (conn != NULL) {
+        b->n_dead++;
+        --*waiting(q, writes);
+    }
+    if (writes && outcome[0] == OUTCOME_LATER && outcome_next(outcome, len, &o) > 0) {
+        waiters_add(&q->waiters, conn, &o, w->deadline_ms);
+    } else if (conn != NULL) {
+        conn_answer(conn, outcome, len);
+        conn_unref(conn);
+    }
 }
 
 bool batch_answer(struct requests *q, struct batch *b, bool writes, uint32_t n, const uint8_t *outcomes, size_t len)
@@ -180,6 +186,7 @@ struct command_buf *requests_read_buf(struct node *n)
     return gather_buf(q, &q->gather_reads, false);
 }
 
+/* c NULL: a command of the node's own. */
 static int add_waiter(struct batch *b, struct conn *c, long at, uint64_t deadline_ms)
 {
     if (b->n == b->cap) {
@@ -190,7 +197,8 @@ static int add_waiter(struct batch *b, struct conn *c, long at, uint64_t deadlin
         b->waiters = grown;
         b->cap = cap;
     }
-    b->waiters[b->n] = (struct waiter){conn_ref(c), deadline_ms, (uint32_t)at};
+    b->waiters[b->n] = (struct waiter){
+        .conn = c == NULL ? NULL : conn_ref(c), .own = c == NULL, .deadline_ms = deadline_ms, .at = (uint32_t)at};
     if (b->n == 0 || deadline_ms < b->deadline_ms)
         b->deadline_ms = deadline_ms;
     b->n++;
@@ -231,21 +239,51 @@ static int take_in(struct requests *q, struct batch **gather, bool writes, struc
     return 0;
 }
 
-bool request_frees_space(uint8_t op)
+static bool op_frees_space(uint8_t op)
 {
     return !command_is_write(op) || op == OP_NOP || op == OP_DEL || op == OP_GETDEL || op == OP_DELIF ||
-           op == OP_FLUSHALL;
+           op == OP_FLUSHALL || op == OP_SESSION_KEEPALIVE || op == OP_SESSION_CLOSE || op == OP_LOCK_RELEASE ||
+           op == OP_LOCK_LEAVE;
+}
+
+/* What stands in a frame (ONCE, GUARD, or one in the other) decides. */
+bool request_frees_space(const uint8_t *command, size_t len)
+{
+    for (int depth = 0; command != NULL && len > 0; depth++) {
+        if (command[0] != OP_ONCE && command[0] != OP_GUARD)
+            return op_frees_space(command[0]);
+        if (depth == 2)
+            return false;
+        command = command_first_arg(command, len, &len);
+    }
+    return false;
 }
 
 int requests_write(struct node *n, struct conn *c, long at, uint64_t deadline_ms)
 {
     struct requests *q = node_requests(n);
     struct command_buf *buf = &q->gather_writes->commands;
-    if (!replica_has_reserve(q->replica) && replica_ready(q->replica) && !request_frees_space(buf->base[at])) {
+    if (!replica_has_reserve(q->replica) && replica_ready(q->replica) &&
+        !request_frees_space(buf->base + at, buf->len - (size_t)at)) {
         buf->len = (size_t)at;
         return REQUESTS_ENOSPC;
     }
     return take_in(q, &q->gather_writes, true, c, at, deadline_ms);
+}
+
+void requests_post(struct requests *q, enum command_op op, const int64_t *nums, uint8_t n_nums, struct bytes arg)
+{
+    struct command_buf *buf = gather_buf(q, &q->gather_writes, true);
+    long at = command_add(buf, op, 0, nums, n_nums, &arg, 1);
+    if (at < 0)
+        return;
+    if (add_waiter(q->gather_writes, NULL, at, UINT64_MAX) != 0) {
+        buf->len = (size_t)at;
+        return;
+    }
+    q->bytes += buf->len - (size_t)at;
+    q->gather_writes->n_own++;
+    q->waiting_own++;
 }
 
 int requests_read(struct node *n, struct conn *c, long at, uint64_t deadline_ms)
@@ -383,11 +421,33 @@ void requests_stop(struct requests *q)
         batch_fail(q, b, false, REQUEST_STOPPING);
     drop_dead(q, &q->unsent_writes);
     drop_dead(q, &q->unsent_reads);
+    waiters_end(&q->waiters); /* What they leave behind is still sent. */
+}
+
+void requests_gone(struct node *n, struct conn *c)
+{
+    waiters_gone(&node_requests(n)->waiters, c);
+}
+
+bool requests_unblock(struct node *n, struct conn *c, bool with_error)
+{
+    return waiters_unblock(&node_requests(n)->waiters, c, with_error);
+}
+
+size_t requests_n_waiting(const struct node *n)
+{
+    return node_requests(n)->waiters.n;
 }
 
 bool requests_idle(const struct requests *q)
 {
-    return q->waiting_writes + q->waiting_reads == 0;
+    return q->waiting_writes + q->waiting_reads + q->waiting_own == 0;
+}
+
+static void leave_queue(void *ctx, struct bytes name, uint64_t session, uint64_t token)
+{
+    const int64_t nums[] = {(int64_t)session, (int64_t)token};
+    requests_post(ctx, OP_LOCK_LEAVE, nums, 2, name);
 }
 
 void requests_init(struct requests *q, struct replica *replica, struct store *store, uint64_t self, uint64_t start)
@@ -399,6 +459,7 @@ void requests_init(struct requests *q, struct replica *replica, struct store *st
     q->next_seq = 1;
     q->next_read_id = (start << 32) + 1; /* A leader may answer what an earlier start of this node asked. */
     q->foreign_last = &q->foreign;
+    waiters_init(&q->waiters, store, leave_queue, q);
     struct batch_list *all[] = {&q->unsent_writes, &q->flying_writes, &q->unsent_reads, &q->round_reads,
                                 &q->remote_reads};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -415,6 +476,8 @@ void requests_release(struct requests *q)
 {
     if (q->foreign_last == NULL)
         return; /* Never initialised. */
+    q->stopping = true;
+    waiters_release(&q->waiters);
     close_gather(q, &q->gather_writes, &q->unsent_writes);
     close_gather(q, &q->gather_reads, &q->unsent_reads);
     release_list(q, &q->flying_writes, true);

@@ -16,12 +16,14 @@ struct conn;
 
 /* Why a request has no outcome. reply.c has the words (COMMANDS: errors for cluster states). */
 enum request_failure {
-    REQUEST_NO_LEADER, /* CLUSTERDOWN no leader: nothing was proposed within the deadline. */
-    REQUEST_NO_QUORUM, /* CLUSTERDOWN no quorum: a leader could not confirm that it still leads (reads). */
-    REQUEST_NO_LINK,   /* TRYAGAIN: a leader is known, but there is no link to it; nothing was sent. */
-    REQUEST_UNKNOWN,   /* UNKNOWN: proposed, and not known committed by the deadline. */
-    REQUEST_NO_SPACE,  /* MISCONF: the leader's disk reserve is used up; nothing was appended. */
-    REQUEST_STOPPING,  /* CLUSTERDOWN: this node is shutting down; nothing was sent. */
+    REQUEST_NO_LEADER,           /* CLUSTERDOWN no leader: nothing was proposed within the deadline. */
+    REQUEST_NO_QUORUM,           /* CLUSTERDOWN no quorum: a leader could not confirm that it still leads (reads). */
+    REQUEST_NO_LINK,             /* TRYAGAIN: a leader is known, but there is no link to it; nothing was sent. */
+    REQUEST_UNKNOWN,             /* UNKNOWN: proposed, and not known committed by the deadline. */
+    REQUEST_NO_SPACE,            /* MISCONF: the leader's disk reserve is used up; nothing was appended. */
+    REQUEST_STOPPING,            /* CLUSTERDOWN: this node is shutting down; nothing was sent. */
+    REQUEST_UNBLOCKED,           /* UNBLOCKED: it waited for a lock, and this node can do so no longer. */
+    REQUEST_UNBLOCKED_BY_CLIENT, /* UNBLOCKED: the same, and another client asked for it. */
 };
 
 enum requests_err {
@@ -41,8 +43,15 @@ int requests_read(struct node *n, struct conn *c, long at, uint64_t deadline_ms)
 /* A read from this node's own, possibly stale state (READONLY), answered by conn_answer() before it returns. */
 int requests_read_local(struct node *n, struct conn *c, long at);
 
+/* A request that waits (waiters.h) for a connection that has closed; for CLIENT UNBLOCK; how many do. */
+void requests_gone(struct node *n, struct conn *c);
+bool requests_unblock(struct node *n, struct conn *c, bool with_error);
+size_t requests_n_waiting(const struct node *n);
+
 /* Provided by conn.c. One whole outcome value (checked), borrowed for the call. */
 void conn_answer(struct conn *c, const uint8_t *outcome, size_t len);
 void conn_fail(struct conn *c, enum request_failure why);
+/* The answer to its last request comes later. False: there is nobody any more who would read it. */
+bool conn_waits(struct conn *c);
 struct conn *conn_ref(struct conn *c);
 void conn_unref(struct conn *c);

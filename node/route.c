@@ -68,7 +68,7 @@ static int refresh(const struct requests *q, struct batch *b)
         b->blob = copy;
     }
     for (uint32_t i = 0; b->n_dead > 0 && i < b->n; i++)
-        if (b->waiters[i].conn == NULL)
+        if (b->waiters[i].conn == NULL && !b->waiters[i].own)
             command_cancel(b->blob->bytes + b->waiters[i].at);
     batch_set_seq(b->blob->bytes, b->seq);
     batch_set_count(b->blob->bytes, b->n);
@@ -108,7 +108,7 @@ static void flush_writes(struct requests *q)
     for (struct batch *b = q->flying_writes.first; b != NULL; b = b->next)
         if (b->epoch != q->epoch && !send_write(q, b))
             goto retry;
-    while (q->flying_writes.n < QUEUE_WRITES_IN_FLIGHT && !q->stopping) {
+    while (q->flying_writes.n < QUEUE_WRITES_IN_FLIGHT) {
         struct batch *b = batch_list_pop(&q->unsent_writes);
         if (b == NULL && q->gather_writes != NULL && q->gather_writes->n > 0) {
             b = q->gather_writes;
@@ -295,7 +295,7 @@ static bool batch_sound(const uint8_t *batch, size_t len, uint32_t n, bool *ret_
         size_t span = at < len ? command_span(batch + at, len - at) : 0;
         if (span == 0)
             return false;
-        *ret_frees = *ret_frees && request_frees_space(batch[at]);
+        *ret_frees = *ret_frees && request_frees_space(batch + at, span);
         at += span;
     }
     return at == len;
@@ -395,6 +395,43 @@ static void reads_answered(struct requests *q, uint64_t from, const uint8_t *pay
     batch_free(q, b);
 }
 
+static void events_told(struct requests *q, const uint8_t *payload, size_t len)
+{
+    for (; len >= 16; payload += 16, len -= 16) {
+        const struct store_event e = {.kind = (enum store_event_kind)little_u64(payload),
+                                      .token = little_u64(payload + 8)};
+        if (e.kind <= STORE_LOCK_ORPHANED)
+            waiters_changed(&q->waiters, &e);
+    }
+}
+
+void route_events(struct requests *q, const uint8_t *events, size_t len)
+{
+    struct replica_status s;
+    struct blob *blob = blob_copy(events, len);
+    if (blob == NULL)
+        return;
+    replica_status(q->replica, &s);
+    for (size_t i = 0; i < s.n_members; i++) {
+        uint64_t to = s.members[i].member.id;
+        struct io_slice slice = {blob, 0, blob->len};
+        if (to != q->self && replica_link_up(q->replica, to))
+            replica_send(q->replica, to, PEER_EVENTS, NULL, 0, &slice, 1);
+    }
+    blob_unref(blob);
+}
+
+/* Who begins to wait is judged by our own state, which has to be as far as the leader's: so such answers are left to
+ * our own application of the entry. */
+static bool any_waits(const uint8_t *outcomes, size_t len)
+{
+    size_t span;
+    for (; len > 0 && (span = outcome_span(outcomes, len)) > 0; outcomes += span, len -= span)
+        if (outcomes[0] == OUTCOME_LATER)
+            return true;
+    return false;
+}
+
 void route_message(struct requests *q, uint64_t from, uint8_t kind, const uint8_t *payload, size_t len)
 {
     switch (kind) {
@@ -405,7 +442,7 @@ void route_message(struct requests *q, uint64_t from, uint8_t kind, const uint8_
         refused(q, from, payload, len);
         break;
     case PEER_ANSWER:
-        if (len >= 16 && little_u64(payload) == q->start)
+        if (len >= 16 && little_u64(payload) == q->start && !any_waits(payload + 16, len - 16))
             requests_answered(q, little_u64(payload + 8), payload + 16, len - 16);
         break;
     case PEER_READS:
@@ -413,6 +450,9 @@ void route_message(struct requests *q, uint64_t from, uint8_t kind, const uint8_
         break;
     case PEER_READ_ANSWERS:
         reads_answered(q, from, payload, len);
+        break;
+    case PEER_EVENTS:
+        events_told(q, payload, len);
         break;
     default:
         break; /* A newer peer's. */

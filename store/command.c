@@ -188,6 +188,19 @@ size_t command_span(const uint8_t *at, size_t len)
     return COMMAND_HEAD_BYTES + (size_t)body;
 }
 
+const uint8_t *command_first_arg(const uint8_t *at, size_t len, size_t *ret_len)
+{
+    size_t span = command_span(at, len);
+    if (span == 0 || little_u32(at + 4) == 0)
+        return NULL;
+    size_t head = COMMAND_HEAD_BYTES + 8 * (size_t)at[1] + 4;
+    uint32_t arg_len = little_u32(at + head - 4);
+    if (arg_len > span - head)
+        return NULL;
+    *ret_len = arg_len;
+    return at + head;
+}
+
 /* The args fill the rest of the body exactly, else the command is malformed. */
 static int command_decode_args(const uint8_t *at, const uint8_t *end, struct command *c)
 {
@@ -240,7 +253,8 @@ int command_decode(const uint8_t *at, size_t len, struct command *ret, size_t *r
 
 int command_is_write(uint8_t op)
 {
-    return op < OP_GET || op > OP_LCS;
+    bool is_read = (op >= OP_GET && op <= OP_LCS) || (op >= OP_SESSION_INFO && op <= OP_LOCK_LIST);
+    return !is_read;
 }
 
 int command_rebuilds_value(uint8_t op)

@@ -51,6 +51,24 @@ enum command_op {
     OP_VINCR = 20,   /* args: key delta-text; nums: row type of delta (int or float); Lua's increment, typed answer */
     OP_VAPPEND = 21, /* args: key tail separator; answers length; separator only between */
 
+    /* Sessions. A nested command is one encoded command as an argument. */
+    OP_SESSION_OPEN = 30,      /* args: name; nums: ttl ms; answers the session's id */
+    OP_SESSION_KEEPALIVE = 31, /* nums: session; answers OK */
+    OP_SESSION_CLOSE = 32,     /* nums: session; ends it and frees what it owns; answers OK */
+    OP_SESSION_EXPIRED = 33,   /* args: id version(8 bytes) ..., an id as decimal text; the leader names who is due and
+                                  the version it saw: a renewal that is in the log first wins; answers how many ended */
+    OP_ONCE = 34, /* args: nested; nums: session serial ack; the first time the nested command is run and its
+                     answer remembered, a repeat gets that answer; ack: serials up to it may be forgotten */
+
+    /* Locks. A request's token is the revision at which it arrived. */
+    OP_LOCK_ACQUIRE = 40, /* args: name; nums: session lease wait longest (ms, 0: none) permits of (0 0: a plain lock);
+                             CMD_SHARED CMD_REENTRANT; answers the token, nil, or LATER when it waits */
+    OP_LOCK_RELEASE = 41, /* args: name; nums: session token (0: the oldest hold of the session); answers 1/0 */
+    OP_LOCK_BREAK = 42,   /* args: name reason who; puts out all holders, answers how many */
+    OP_LOCK_LEAVE = 43,   /* args: name; nums: session token; nobody waits for that request any more; answers 1/0 */
+    OP_GUARD = 44,        /* args: nested name; nums: token; the nested command's answer, or a refusal */
+    OP_LOCK_DUE = 45, /* args: names; the leader names locks with a deadline that is over; answers how many changed */
+
     /* Reads. */
     OP_GET = 128,       /* args: key */
     OP_MGET = 129,      /* args: keys; a key of another kind reads as nil */
@@ -69,6 +87,11 @@ enum command_op {
     OP_SORT = 142,         /* args: key; empty array when missing, WRONGTYPE on a string */
     OP_VMGET = 143,        /* args: keys; ARRAY of VGET answers */
     OP_LCS = 144,          /* args: key key; nums: 0 the string, 1 LEN */
+
+    OP_SESSION_INFO = 160, /* nums: session; a MAP, or a refusal when there is none */
+    OP_SESSION_LIST = 161, /* ARRAY of MAPs, in no order that means anything */
+    OP_LOCK_INFO = 162,    /* args: name; a MAP, or nil when nobody holds it or waits */
+    OP_LOCK_LIST = 163,    /* args: glob; ARRAY of MAPs */
 };
 
 enum command_flag {
@@ -83,6 +106,8 @@ enum command_flag {
     CMD_IFVER = 1 << 8,
     CMD_GT = 1 << 9,
     CMD_LT = 1 << 10,
+    CMD_SHARED = 1 << 11,
+    CMD_REENTRANT = 1 << 12,
 };
 
 /* Row types, as VSET names them. Part of the file format. */
@@ -105,7 +130,7 @@ struct bytes {
     size_t len;
 };
 
-#define COMMAND_NUMS_MAX 4
+#define COMMAND_NUMS_MAX 8
 #define BATCH_HEADER_BYTES 48
 #define BATCH_VERSION 1
 
@@ -153,6 +178,9 @@ long command_add(struct command_buf *b, enum command_op op, uint16_t flags, cons
 void command_cancel(uint8_t *at);
 /* Bytes the encoded command at `at` takes, or 0 when it is cut short or malformed. */
 size_t command_span(const uint8_t *at, size_t len);
+/* The bytes of the first argument of the encoded command at `at`, or NULL when it has none or is malformed: for looking
+ * at a nested command without decoding. */
+const uint8_t *command_first_arg(const uint8_t *at, size_t len, size_t *ret_len);
 /* Decode the command at `at`. Errors: COMMAND_EMALFORMED, COMMAND_ENOMEM. */
 int command_decode(const uint8_t *at, size_t len, struct command *ret, size_t *ret_used);
 /* Does this opcode change state (true for unknown ones)? */

@@ -1,5 +1,5 @@
-/* due.c - a binary heap by (time, key), with a hash table over it so that a key is found again.
- * Invariants: each entry is in the heap at heap[entry->place] and in the chain of its hash, once; a key has one entry
+/* due.c - a binary heap by (time, space, key), with a hash table over it so that a key is found again.
+ * Invariants: each entry is in the heap at heap[entry->place] and in the chain of its hash, once; a row has one entry
  * at most. Failure: a note that finds no memory leaves everything as it was. */
 #include "store/due.h"
 #include "store/store.h"
@@ -16,7 +16,8 @@ struct due_entry {
     size_t place; /* In the heap. */
     uint64_t hash;
     struct due_entry *next; /* In the chain. */
-    size_t len;
+    uint32_t len;
+    uint8_t space;
     uint8_t key[];
 };
 
@@ -36,20 +37,19 @@ int due_open(struct due **ret)
     return 0;
 }
 
-void due_clear(struct due *d)
+static void due_release(struct due *d)
 {
     for (size_t i = 0; i < d->n; i++)
         free(d->heap[i]);
     free(d->heap);
     free(d->chains);
-    *d = (struct due){.horizon_ms = d->horizon_ms};
 }
 
 void due_close(struct due *d)
 {
     if (d == NULL)
         return;
-    due_clear(d);
+    due_release(d);
     free(d);
 }
 
@@ -57,6 +57,8 @@ static bool due_before(const struct due_entry *a, const struct due_entry *b)
 {
     if (a->ms != b->ms)
         return a->ms < b->ms;
+    if (a->space != b->space)
+        return a->space < b->space;
     int order = memcmp(a->key, b->key, a->len < b->len ? a->len : b->len);
     return order != 0 ? order < 0 : a->len < b->len;
 }
@@ -97,14 +99,23 @@ static struct due_entry **due_chain(const struct due *d, uint64_t hash)
     return &d->chains[hash & (d->cap - 1)];
 }
 
-static struct due_entry *due_find(const struct due *d, uint64_t hash, const void *key, size_t len)
+static struct due_entry *due_find(const struct due *d, enum space space, uint64_t hash, const void *key, size_t len)
 {
     if (d->n == 0) /* There may be no chains yet. */
         return NULL;
     for (struct due_entry *e = *due_chain(d, hash); e != NULL; e = e->next)
-        if (e->hash == hash && e->len == len && memcmp(e->key, key, len) == 0)
+        if (e->hash == hash && e->space == space && e->len == len && memcmp(e->key, key, len) == 0)
             return e;
     return NULL;
+}
+
+static void due_chain_all(struct due *d)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        struct due_entry **chain = due_chain(d, d->heap[i]->hash);
+        d->heap[i]->next = *chain;
+        *chain = d->heap[i];
+    }
 }
 
 /* Doubles both tables, or neither. */
@@ -121,15 +132,11 @@ static int due_grow(struct due *d)
     d->chains = chains;
     d->heap = heap;
     d->cap = cap;
-    for (size_t i = 0; i < d->n; i++) {
-        struct due_entry **chain = due_chain(d, heap[i]->hash);
-        heap[i]->next = *chain;
-        *chain = heap[i];
-    }
+    due_chain_all(d);
     return 0;
 }
 
-static int due_add(struct due *d, uint64_t hash, const void *key, size_t len, int64_t ms)
+static int due_add(struct due *d, enum space space, uint64_t hash, const void *key, size_t len, int64_t ms)
 {
     if (d->n == d->cap && due_grow(d) != 0)
         return STORE_ENOMEM;
@@ -137,7 +144,8 @@ static int due_add(struct due *d, uint64_t hash, const void *key, size_t len, in
     if (e == NULL)
         return STORE_ENOMEM;
     struct due_entry **chain = due_chain(d, hash);
-    *e = (struct due_entry){.ms = ms, .place = d->n, .hash = hash, .next = *chain, .len = len};
+    *e = (struct due_entry){
+        .ms = ms, .place = d->n, .hash = hash, .next = *chain, .len = (uint32_t)len, .space = (uint8_t)space};
     if (len > 0)
         memcpy(e->key, key, len);
     *chain = e;
@@ -146,14 +154,14 @@ static int due_add(struct due *d, uint64_t hash, const void *key, size_t len, in
     return 0;
 }
 
-int due_note(struct due *d, const void *key, size_t len, int64_t ms)
+int due_note(struct due *d, enum space space, const void *key, size_t len, int64_t ms)
 {
     if (ms > d->horizon_ms)
         return 0;
     uint64_t hash = XXH3_64bits(key, len);
-    struct due_entry *e = due_find(d, hash, key, len);
+    struct due_entry *e = due_find(d, space, hash, key, len);
     if (e == NULL)
-        return due_add(d, hash, key, len, ms);
+        return due_add(d, space, hash, key, len, ms);
     if (ms < e->ms) {
         e->ms = ms;
         due_rise(d, e);
@@ -177,9 +185,9 @@ static void due_remove(struct due *d, struct due_entry *e)
     due_sink(d, last);
 }
 
-void due_forget(struct due *d, const void *key, size_t len)
+void due_forget(struct due *d, enum space space, const void *key, size_t len)
 {
-    struct due_entry *e = d->n == 0 ? NULL : due_find(d, XXH3_64bits(key, len), key, len);
+    struct due_entry *e = d->n == 0 ? NULL : due_find(d, space, XXH3_64bits(key, len), key, len);
     if (e == NULL)
         return;
     due_remove(d, e);
@@ -202,15 +210,40 @@ int64_t due_first_ms(const struct due *d)
     return d->n == 0 ? INT64_MAX : d->heap[0]->ms;
 }
 
-int due_take(struct due *d, int64_t ms, void **ret_key, size_t *ret_len, int64_t *ret_ms)
+int due_take(struct due *d, int64_t ms, enum space *ret_space, void **ret_key, size_t *ret_len, int64_t *ret_ms)
 {
     if (d->n == 0 || d->heap[0]->ms > ms)
         return 0;
     struct due_entry *e = d->heap[0];
     due_remove(d, e);
+    *ret_space = (enum space)e->space;
     *ret_len = e->len;
     *ret_ms = e->ms;
     memmove(e, e->key, e->len); /* The entry's own memory becomes the key: taking cannot fail. */
     *ret_key = e;
     return 1;
+}
+
+/* What is left is a heap again when each entry with something below it has sunk, the last first. */
+static void due_rebuild(struct due *d)
+{
+    memset(d->chains, 0, d->cap * sizeof d->chains[0]);
+    due_chain_all(d);
+    for (size_t i = d->n / 2; i-- > 0;)
+        due_sink(d, d->heap[i]);
+}
+
+void due_clear(struct due *d, enum space space)
+{
+    size_t kept = 0;
+    if (d->n == 0)
+        return;
+    for (size_t i = 0; i < d->n; i++) {
+        if (d->heap[i]->space == space)
+            free(d->heap[i]);
+        else
+            due_place(d, d->heap[i], kept++);
+    }
+    d->n = kept;
+    due_rebuild(d);
 }

@@ -50,3 +50,22 @@ void expiry_expire(struct family *f, const struct command *c);
 void expiry_persist(struct family *f, const struct command *c);
 void expiry_expired(struct family *f, const struct command *c);
 void expiry_tick(struct family *f, const struct command *c);
+
+/* session.c */
+void session_open(struct family *f, const struct command *c);
+void session_keepalive(struct family *f, const struct command *c);
+void session_close(struct family *f, const struct command *c);
+void session_expired(struct family *f, const struct command *c);
+void session_once(struct family *f, const struct command *c);
+void session_info(struct family *f, const struct command *c);
+void session_list(struct family *f, const struct command *c);
+
+/* lock.c */
+void lock_acquire(struct family *f, const struct command *c);
+void lock_release(struct family *f, const struct command *c);
+void lock_break(struct family *f, const struct command *c);
+void lock_leave(struct family *f, const struct command *c);
+void lock_guard(struct family *f, const struct command *c);
+void lock_due(struct family *f, const struct command *c);
+void lock_info(struct family *f, const struct command *c);
+void lock_list(struct family *f, const struct command *c);

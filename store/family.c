@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define ARGS_ANY UINT32_MAX
+#define FAMILY_DEPTH_MAX 2
 
 /* What a command must bring; `run` is NULL for opcodes there are none of. */
 struct family_rule {
@@ -47,6 +48,21 @@ static const struct family_rule rules[256] = {
     [OP_TICK] = {expiry_tick, 0, 0, 0},
     [OP_VINCR] = {counters_vincr, 2, 2, 1},
     [OP_VAPPEND] = {typed_vappend, 3, 3, 0},
+    [OP_SESSION_OPEN] = {session_open, 1, 1, 1},
+    [OP_SESSION_KEEPALIVE] = {session_keepalive, 0, 0, 1},
+    [OP_SESSION_CLOSE] = {session_close, 0, 0, 1},
+    [OP_SESSION_EXPIRED] = {session_expired, 2, ARGS_ANY, 0},
+    [OP_ONCE] = {session_once, 1, 1, 3},
+    [OP_LOCK_ACQUIRE] = {lock_acquire, 1, 1, 6},
+    [OP_LOCK_RELEASE] = {lock_release, 1, 1, 2},
+    [OP_LOCK_BREAK] = {lock_break, 3, 3, 0},
+    [OP_LOCK_LEAVE] = {lock_leave, 1, 1, 2},
+    [OP_GUARD] = {lock_guard, 2, 2, 1},
+    [OP_LOCK_DUE] = {lock_due, 1, ARGS_ANY, 0},
+    [OP_LOCK_INFO] = {lock_info, 1, 1, 0},
+    [OP_LOCK_LIST] = {lock_list, 1, 1, 0},
+    [OP_SESSION_INFO] = {session_info, 0, 0, 1},
+    [OP_SESSION_LIST] = {session_list, 0, 0, 0},
     [OP_GET] = {strings_get, 1, 1, 0},
     [OP_MGET] = {strings_mget, 1, ARGS_ANY, 0},
     [OP_STRLEN] = {strings_strlen, 1, 1, 0},
@@ -103,6 +119,26 @@ static void family_run_bounded(struct family *f, const struct command *c,
     family_refuse_past(f, REFUSAL_REPLY_TOO_LARGE, FAMILY_REPLY_BYTES_MAX);
 }
 
+/* What ends or renews sessions, and what only the leader proposes, stands alone. */
+static bool family_may_nest(uint8_t op)
+{
+    switch (op) {
+    case OP_NOP:
+    case OP_EXPIRED:
+    case OP_TICK:
+    case OP_SESSION_OPEN:
+    case OP_SESSION_KEEPALIVE:
+    case OP_SESSION_CLOSE:
+    case OP_SESSION_EXPIRED:
+    case OP_ONCE:
+    case OP_LOCK_LEAVE:
+    case OP_LOCK_DUE:
+        return false;
+    default:
+        return true;
+    }
+}
+
 void family_run(struct family *f, const struct command *c)
 {
     const struct family_rule *rule = &rules[c->op];
@@ -117,6 +153,24 @@ void family_run(struct family *f, const struct command *c)
         rule->run(f, c);
     else
         family_run_bounded(f, c, rule->run);
+}
+
+bool family_run_nested(struct family *f, struct bytes nested)
+{
+    size_t used = 0;
+    struct command c = {0};
+    int rc = command_decode(nested.base, nested.len, &c, &used);
+    bool sound = rc == 0 && used == nested.len && family_may_nest(c.op) && f->depth < FAMILY_DEPTH_MAX;
+    f->out->failed = f->out->failed || rc == COMMAND_ENOMEM;
+    if (sound) {
+        f->depth++;
+        family_run(f, &c);
+        f->depth--;
+    } else {
+        family_refuse(f, REFUSAL_UNKNOWN_COMMAND);
+    }
+    command_release(&c);
+    return sound;
 }
 
 bool family_row_due(const struct family *f, const struct row *row)
@@ -145,9 +199,9 @@ const struct row *family_live_for_write(struct family *f, struct bytes key)
     return NULL;
 }
 
-static void family_note(struct family *f, struct bytes key, int64_t ms)
+void family_note_in(struct family *f, enum space space, struct bytes key, int64_t ms)
 {
-    if (ms != ROW_NO_EXPIRY && due_note(f->due, key.base, key.len, ms) != 0)
+    if (ms != ROW_NO_EXPIRY && due_note(f->due, space, key.base, key.len, ms) != 0)
         f->out->failed = true;
 }
 
@@ -160,7 +214,7 @@ bool family_drop_due(struct family *f, struct bytes key)
         family_remove_due(f, key, row);
         return true;
     }
-    family_note(f, key, row->expire_ms); /* Put off since it was named: its entry in `due` has been taken out. */
+    family_note_in(f, SPACE_KEYS, key, row->expire_ms); /* Put off since it was named. */
     return false;
 }
 
@@ -189,42 +243,66 @@ int64_t family_left_ms(const struct family *f, const struct row *row)
 }
 
 /* What `due` knows of a row that ends or loses its expiry. */
-static void family_forget(struct family *f, struct bytes key, const struct row *old)
+static void family_forget(struct family *f, enum space space, struct bytes key, const struct row *old)
 {
     if (old != NULL && old->expire_ms != ROW_NO_EXPIRY)
-        due_forget(f->due, key.base, key.len);
+        due_forget(f->due, space, key.base, key.len);
 }
 
-static void family_change_due(struct family *f, struct bytes key, const struct row *old, int64_t ms)
+static void family_change_due(struct family *f, enum space space, struct bytes key, const struct row *old, int64_t ms)
 {
     if (ms == ROW_NO_EXPIRY)
-        family_forget(f, key, old);
+        family_forget(f, space, key, old);
     else if (old == NULL || old->expire_ms != ms)
-        family_note(f, key, ms);
+        family_note_in(f, space, key, ms);
+}
+
+void family_put_in(struct family *f, enum space space, struct bytes key, const struct row *old, enum value_type type,
+                   struct bytes value, struct expiry expiry)
+{
+    assert(expiry.ms != ROW_NO_EXPIRY || expiry.wall_ms == 0);
+    family_change_due(f, space, key, old, expiry.ms);
+    ++*f->revision;
+    rows_put_in(f->rows, space, key.base, key.len, (uint8_t)type, value.base, value.len, *f->revision, expiry.ms,
+                expiry.wall_ms);
+}
+
+void family_set_expiry_in(struct family *f, enum space space, struct bytes key, const struct row *old,
+                          struct expiry expiry)
+{
+    assert(expiry.ms != ROW_NO_EXPIRY || expiry.wall_ms == 0);
+    family_change_due(f, space, key, old, expiry.ms);
+    ++*f->revision;
+    rows_set_expiry_in(f->rows, space, key.base, key.len, *f->revision, expiry.ms, expiry.wall_ms);
+}
+
+void family_delete_in(struct family *f, enum space space, struct bytes key, const struct row *old)
+{
+    family_forget(f, space, key, old);
+    ++*f->revision;
+    rows_delete_in(f->rows, space, key.base, key.len);
 }
 
 void family_put(struct family *f, struct bytes key, const struct row *old, enum value_type type, struct bytes value,
                 struct expiry expiry)
 {
-    assert(expiry.ms != ROW_NO_EXPIRY || expiry.wall_ms == 0);
-    family_change_due(f, key, old, expiry.ms);
-    ++*f->revision;
-    rows_put(f->rows, key.base, key.len, (uint8_t)type, value.base, value.len, *f->revision, expiry.ms, expiry.wall_ms);
+    family_put_in(f, SPACE_KEYS, key, old, type, value, expiry);
 }
 
 void family_set_expiry(struct family *f, struct bytes key, const struct row *old, struct expiry expiry)
 {
-    assert(expiry.ms != ROW_NO_EXPIRY || expiry.wall_ms == 0);
-    family_change_due(f, key, old, expiry.ms);
-    ++*f->revision;
-    rows_set_expiry(f->rows, key.base, key.len, *f->revision, expiry.ms, expiry.wall_ms);
+    family_set_expiry_in(f, SPACE_KEYS, key, old, expiry);
 }
 
 void family_delete(struct family *f, struct bytes key, const struct row *old)
 {
-    family_forget(f, key, old);
-    ++*f->revision;
-    rows_delete(f->rows, key.base, key.len);
+    family_delete_in(f, SPACE_KEYS, key, old);
+}
+
+void family_tell(const struct family *f, const struct store_event *event)
+{
+    if (f->changed != NULL)
+        f->changed(f->changed_ctx, event);
 }
 
 struct bytes family_value(const struct row *row)
@@ -243,6 +321,26 @@ void *family_scratch(struct family *f, size_t bytes)
     if (scratch == NULL)
         f->out->failed = true;
     return scratch;
+}
+
+void *family_kept(struct family *f, enum family_keep which, size_t bytes)
+{
+    struct family_keeps *k = f->keeps;
+    if (bytes <= k->cap[which])
+        return k->base[which];
+    size_t cap = bytes + bytes / 2;
+    free(k->base[which]);
+    k->base[which] = malloc(cap);
+    k->cap[which] = k->base[which] == NULL ? 0 : cap;
+    f->out->failed = f->out->failed || k->base[which] == NULL;
+    return k->base[which];
+}
+
+void family_keeps_release(struct family_keeps *k)
+{
+    for (size_t i = 0; i < KEEP_N; i++)
+        free(k->base[i]);
+    *k = (struct family_keeps){0};
 }
 
 void family_refuse(struct family *f, enum refusal code)

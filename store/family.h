@@ -2,10 +2,19 @@
  * families of commands (keys.c, strings.c, counters.c, typed.c, expiry.c), which know their rules.
  * A family's function reads and changes rows, and appends exactly one outcome. */
 #pragma once
+#include "store/event.h"
 #include "store/outcome.h"
 #include "store/rows.h"
 
 struct due; /* due.h: what is due when */
+
+/* Memory kept from one command to the next for values so large that getting it anew each time would cost more than the
+ * work: each call of family_kept() hands out the same again. */
+enum family_keep { KEEP_RECORDS, KEEP_VALUE, KEEP_N };
+struct family_keeps {
+    void *base[KEEP_N];
+    size_t cap[KEEP_N];
+};
 
 /* What a command may see and use while it runs. */
 struct family {
@@ -16,6 +25,10 @@ struct family {
     uint64_t now_ms;    /* reads: a guess of the clock now, for time left only; in apply == clock_ms */
     uint64_t *expired_total;
     size_t value_bytes_max;
+    struct family_keeps *keeps;
+    unsigned depth;                                              /* How many commands this one is nested in. */
+    void (*changed)(void *ctx, const struct store_event *event); /* NULL: nobody listens */
+    void *changed_ctx;
     struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
 };
 
@@ -28,6 +41,10 @@ struct family {
 /* Run one decoded command. Unknown opcodes answer REFUSAL_UNKNOWN_COMMAND; wrong numbers of args or nums (only a broken
  * encoder makes them) answer it too, and change nothing. */
 void family_run(struct family *f, const struct command *c);
+
+/* Run the command nested in an argument, if it may run inside another one. Exactly one outcome either way; true when it
+ * was run. Nesting is two deep at most (GUARD in ONCE): encoders keep to that, what comes over a link may not. */
+bool family_run_nested(struct family *f, struct bytes nested);
 
 /* Helpers for the families (family.c): the live row (not due), or NULL; a due row met by a write is removed first. */
 const struct row *family_live(struct family *f, struct bytes key);
@@ -56,10 +73,24 @@ void family_put(struct family *f, struct bytes key, const struct row *old, enum 
 void family_set_expiry(struct family *f, struct bytes key, const struct row *old, struct expiry expiry);
 void family_delete(struct family *f, struct bytes key, const struct row *old);
 
+/* The same in any space. */
+void family_put_in(struct family *f, enum space space, struct bytes key, const struct row *old, enum value_type type,
+                   struct bytes value, struct expiry expiry);
+void family_set_expiry_in(struct family *f, enum space space, struct bytes key, const struct row *old,
+                          struct expiry expiry);
+void family_delete_in(struct family *f, enum space space, struct bytes key, const struct row *old);
+/* A row that was named as due lives on: its entry in `due` has been taken out. */
+void family_note_in(struct family *f, enum space space, struct bytes key, int64_t ms);
+
+void family_tell(const struct family *f, const struct store_event *event);
+
 struct bytes family_value(const struct row *row);
 bool family_bytes_equal(struct bytes a, struct bytes b);
 /* Memory for building a value; NULL (and out->failed) when there is none. The caller frees it. */
 void *family_scratch(struct family *f, size_t bytes);
+/* Not to be freed, and good until the next call for the same keep. NULL as above. */
+void *family_kept(struct family *f, enum family_keep which, size_t bytes);
+void family_keeps_release(struct family_keeps *k);
 
 /* Answers. */
 void family_refuse(struct family *f, enum refusal code);

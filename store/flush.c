@@ -37,7 +37,7 @@ enum flusher_state { FLUSHER_IDLE, FLUSHER_UNDER_WAY, FLUSHER_FINISHED };
 
 struct flusher {
     sqlite3 *db;
-    sqlite3_stmt *put, *remove;
+    sqlite3_stmt *put[SPACE_N], *remove[SPACE_N];
     char *path, *wal_path;
     size_t checkpoint_bytes;
     size_t wal_frames; /* As of the last commit. */
@@ -54,11 +54,16 @@ struct flusher {
     bool closing, awaited; /* awaited: somebody stands still until the flush is done. */
 };
 
-/* ---- keys due in a window ---- */
+/* ---- rows due in a window ---- */
 
-static bool due_list_add(struct due_list *list, int64_t ms, const void *key, uint32_t len)
+struct due_head {
+    int64_t ms;
+    uint32_t space, len;
+};
+
+static bool due_list_add(struct due_list *list, const struct due_head *head, const void *key)
 {
-    size_t need = list->len + sizeof ms + sizeof len + len;
+    size_t need = list->len + sizeof *head + head->len;
     if (need > list->cap) {
         size_t cap = need + need / 2 + 256;
         uint8_t *grown = realloc(list->base, cap);
@@ -67,33 +72,30 @@ static bool due_list_add(struct due_list *list, int64_t ms, const void *key, uin
         list->base = grown;
         list->cap = cap;
     }
-    memcpy(list->base + list->len, &ms, sizeof ms);
-    memcpy(list->base + list->len + sizeof ms, &len, sizeof len);
-    if (len != 0)
-        memcpy(list->base + list->len + sizeof ms + sizeof len, key, len);
+    memcpy(list->base + list->len, head, sizeof *head);
+    if (head->len != 0)
+        memcpy(list->base + list->len + sizeof *head, key, head->len);
     list->len = need;
     return true;
 }
 
-bool due_list_next(const struct due_list *list, size_t *at, const void **ret_key, size_t *ret_len, int64_t *ret_ms)
+bool due_list_next(const struct due_list *list, size_t *at, struct due_row *ret)
 {
-    uint32_t len;
+    struct due_head head;
     if (*at == list->len)
         return false;
-    memcpy(ret_ms, list->base + *at, sizeof *ret_ms);
-    memcpy(&len, list->base + *at + sizeof *ret_ms, sizeof len);
-    *ret_key = list->base + *at + sizeof *ret_ms + sizeof len;
-    *ret_len = len;
-    *at += sizeof *ret_ms + sizeof len + len;
+    memcpy(&head, list->base + *at, sizeof head);
+    *ret = (struct due_row){
+        .space = (enum space)head.space, .key = list->base + *at + sizeof head, .len = head.len, .ms = head.ms};
+    *at += sizeof head + head.len;
     return true;
 }
 
-int due_list_read(sqlite3 *db, int64_t from, int64_t to, struct due_list *ret)
+static int due_list_read_space(sqlite3 *db, enum space space, int64_t from, int64_t to, struct due_list *ret)
 {
     sqlite3_stmt *stmt = NULL;
-    int rc = schema_err(sqlite3_prepare_v2(
-        db, "SELECT expire_ms, key FROM keys WHERE expire_ms > ? AND expire_ms <= ? ORDER BY expire_ms", -1, &stmt,
-        NULL));
+    int rc = schema_prepare_in(db, "SELECT expire_ms, key FROM", space,
+                               "WHERE expire_ms > ? AND expire_ms <= ? ORDER BY expire_ms", &stmt);
     int step = SQLITE_DONE;
     if (rc == 0) {
         sqlite3_bind_int64(stmt, 1, from);
@@ -101,12 +103,21 @@ int due_list_read(sqlite3 *db, int64_t from, int64_t to, struct due_list *ret)
     }
     while (rc == 0 && (step = sqlite3_step(stmt)) == SQLITE_ROW) {
         const void *key = sqlite3_column_blob(stmt, 1);
-        if (!due_list_add(ret, sqlite3_column_int64(stmt, 0), key, (uint32_t)sqlite3_column_bytes(stmt, 1)))
+        struct due_head head = {sqlite3_column_int64(stmt, 0), space, (uint32_t)sqlite3_column_bytes(stmt, 1)};
+        if (!due_list_add(ret, &head, key))
             rc = STORE_ENOMEM;
     }
     if (rc == 0 && step != SQLITE_DONE)
         rc = schema_err(step);
     sqlite3_finalize(stmt);
+    return rc;
+}
+
+int due_list_read(sqlite3 *db, int64_t from, int64_t to, struct due_list *ret)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < SPACE_N; i++)
+        rc = due_list_read_space(db, (enum space)i, from, to, ret);
     return rc;
 }
 
@@ -124,7 +135,7 @@ static int place_order(const void *a, const void *b)
 }
 
 /* The changes in the order of the table, so that each page is met once. NULL: out of memory. */
-static struct place *in_order(const struct generation *rows)
+static struct place *in_order(const struct changes *rows)
 {
     struct place *places = malloc((rows->n + 1) * sizeof *places);
     if (places == NULL)
@@ -139,7 +150,7 @@ static struct place *in_order(const struct generation *rows)
 
 static int write_change(struct flusher *f, const struct change *c)
 {
-    sqlite3_stmt *stmt = c->deleted ? f->remove : f->put;
+    sqlite3_stmt *stmt = c->deleted ? f->remove[c->row.space] : f->put[c->row.space];
     int rc;
     if (c->deleted) {
         rc = schema_err(sqlite3_bind_int64(stmt, 1, (int64_t)c->row.key_hash));
@@ -155,9 +166,21 @@ static int write_change(struct flusher *f, const struct change *c)
     return step == SQLITE_DONE ? 0 : schema_err(step);
 }
 
-static int write_rows(struct flusher *f, const struct generation *rows)
+/* A statement without conditions empties a table without a walk. */
+static int wipe(struct flusher *f, enum space space)
 {
-    int rc = rows->wipe ? schema_run(f->db, "DELETE FROM keys") : 0;
+    sqlite3_stmt *stmt = NULL;
+    int rc = schema_prepare_in(f->db, "DELETE FROM", space, "", &stmt);
+    int step = rc == 0 ? sqlite3_step(stmt) : SQLITE_DONE;
+    sqlite3_finalize(stmt);
+    return rc == 0 && step != SQLITE_DONE ? schema_err(step) : rc;
+}
+
+static int write_rows(struct flusher *f, enum space space, const struct changes *rows)
+{
+    int rc = rows->wipe ? wipe(f, space) : 0;
+    if (rc != 0 || rows->n == 0)
+        return rc;
     struct place *places = in_order(rows);
     if (places == NULL)
         return STORE_ENOMEM;
@@ -169,7 +192,9 @@ static int write_rows(struct flusher *f, const struct generation *rows)
 
 static int write_all(struct flusher *f, const struct flush *flush)
 {
-    int rc = write_rows(f, &flush->rows);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < SPACE_N; i++)
+        rc = write_rows(f, (enum space)i, &flush->rows.spaces[i]);
     if (rc == 0)
         rc = schema_meta_save(f->db, &flush->meta);
     if (rc == 0)
@@ -308,7 +333,7 @@ static void run(struct flusher *f, struct flush *flush)
     if (flush->due_from != flush->due_to) {
         flush->rc = due_list_read(f->db, flush->due_from, flush->due_to, &flush->due);
         if (flush->rc != 0)
-            schema_explain(f->db, flush->rc, "reading keys that expire", flush->error);
+            schema_explain(f->db, flush->rc, "reading what is due next", flush->error);
     }
     if (flush->rc == 0 && (flush->checkpoint || wal_bytes(f) >= f->checkpoint_bytes)) {
         flush->rc = checkpoint(f);
@@ -447,11 +472,12 @@ static int set_up(struct flusher *f, char error[SCHEMA_ERROR_BYTES])
         return rc;
     sqlite3_wal_hook(f->db, wal_grew, f);
     rc = schema_run(f->db, "PRAGMA cache_size = -" FLUSH_CACHE_KIB);
-    if (rc == 0)
-        rc = schema_prepare(f->db, "INSERT OR REPLACE INTO keys (" SCHEMA_ROW ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                            &f->put);
-    if (rc == 0)
-        rc = schema_prepare(f->db, "DELETE FROM keys WHERE hash = ? AND key = ?", &f->remove);
+    for (size_t i = 0; rc == 0 && i < SPACE_N; i++) {
+        rc = schema_prepare_in(f->db, "INSERT OR REPLACE INTO", (enum space)i,
+                               "(" SCHEMA_ROW ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)", &f->put[i]);
+        if (rc == 0)
+            rc = schema_prepare_in(f->db, "DELETE FROM", (enum space)i, "WHERE hash = ? AND key = ?", &f->remove[i]);
+    }
     return rc == 0 ? 0 : schema_explain(f->db, rc, "preparing to write the state file", error);
 }
 
@@ -500,8 +526,10 @@ void flusher_close(struct flusher *f)
         return;
     if (f->running)
         stop_thread(f);
-    sqlite3_finalize(f->put);
-    sqlite3_finalize(f->remove);
+    for (size_t i = 0; i < SPACE_N; i++) {
+        sqlite3_finalize(f->put[i]);
+        sqlite3_finalize(f->remove[i]);
+    }
     sqlite3_close(f->db);
     pthread_cond_destroy(&f->changed);
     pthread_mutex_destroy(&f->mutex);

@@ -6,14 +6,20 @@
 
 struct flusher;
 
-/* Keys that expire in a window of time, packed: i64 expire_ms, u32 len, key; native byte order. */
+/* Rows that are due in a window of time, packed: i64 expire_ms, u32 space, u32 len, key; native byte order. */
 struct due_list {
     uint8_t *base;
     size_t len, cap;
 };
-/* Read the key at *at and step past it; false at the end. */
-bool due_list_next(const struct due_list *list, size_t *at, const void **ret_key, size_t *ret_len, int64_t *ret_ms);
-/* Append the keys of db with from < expire_ms <= to, the earliest first. Errors: STORE_ENOMEM, STORE_EIO,
+struct due_row {
+    enum space space;
+    const void *key; /* In the list. */
+    size_t len;
+    int64_t ms;
+};
+/* Read the row at *at and step past it; false at the end. */
+bool due_list_next(const struct due_list *list, size_t *at, struct due_row *ret);
+/* Append the rows of db with from < expire_ms <= to, the earliest of each space first. Errors: STORE_ENOMEM, STORE_EIO,
  * STORE_ECORRUPT. */
 int due_list_read(sqlite3 *db, int64_t from, int64_t to, struct due_list *ret);
 
@@ -24,7 +30,7 @@ struct flush {
     struct origin *origins; /* Those that changed. Owned. */
     size_t n_origins;
     bool checkpoint;          /* Checkpoint afterwards even if SQLite's WAL is short. */
-    int64_t due_from, due_to; /* Read the keys due in this window afterwards; equal: none. */
+    int64_t due_from, due_to; /* Read the rows due in this window afterwards; equal: none. */
 
     /* The result. */
     int rc; /* Not 0: the store must stop. SQLite has all of this flush or nothing. */

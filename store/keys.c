@@ -31,7 +31,7 @@ void keys_del(struct family *f, const struct command *c)
 static void keys_put_like(struct family *f, struct bytes from, struct bytes to, const struct row *to_row)
 {
     if (to_row != NULL && to_row->expire_ms != ROW_NO_EXPIRY)
-        due_forget(f->due, to.base, to.len); /* Here, since the next look-up ends this row's loan. */
+        due_forget(f->due, SPACE_KEYS, to.base, to.len); /* Here, since the next look-up ends this row's loan. */
     const struct row *row = family_live(f, from);
     if (row != NULL) /* NULL only when reading failed, which the store looks at after the batch. */
         family_put(f, to, NULL, (enum value_type)row->type, family_value(row), family_expiry_of(row));
@@ -79,7 +79,7 @@ void keys_flushall(struct family *f, const struct command *c)
     if (rows_count(f->rows) > 0) {
         ++*f->revision;
         rows_clear(f->rows);
-        due_clear(f->due);
+        due_clear(f->due, SPACE_KEYS);
     }
     outcome_ok(f->out);
 }

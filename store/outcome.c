@@ -9,6 +9,7 @@
 
 #define OUTCOME_FIRST_BYTES 256
 #define OUTCOME_NESTING_MAX 8
+#define OUTCOME_LATER_HEAD 22
 
 void outcome_buf_release(struct outcome_buf *b)
 {
@@ -147,6 +148,26 @@ void outcome_refusal(struct outcome_buf *b, enum refusal code, const void *detai
         memcpy(at + 7, detail, len);
 }
 
+void outcome_later(struct outcome_buf *b, uint64_t token, uint64_t session, const void *name, size_t len)
+{
+    uint8_t *at = outcome_take(b, OUTCOME_LATER_HEAD + len);
+    if (at == NULL)
+        return;
+    at[0] = OUTCOME_LATER;
+    at[1] = 0;
+    little_put_u64(at + 2, token);
+    little_put_u64(at + 10, session);
+    little_put_u32(at + 18, (uint32_t)len);
+    if (len > 0)
+        memcpy(at + OUTCOME_LATER_HEAD, name, len);
+}
+
+void outcome_later_keep(struct outcome_buf *b, size_t at)
+{
+    if (!b->failed && b->base[at] == OUTCOME_LATER)
+        b->base[at + 1] = 1;
+}
+
 /* The counted bytes of a head of head_len bytes, whose last four are the count. */
 static size_t outcome_next_bytes(const uint8_t *at, size_t len, size_t head_len, struct outcome *o)
 {
@@ -188,6 +209,13 @@ static size_t outcome_parse(const uint8_t *at, size_t len, struct outcome *o)
             return 0;
         o->n = little_u16(at + 1);
         return outcome_next_bytes(at, len, 7, o);
+    case OUTCOME_LATER:
+        if (len < OUTCOME_LATER_HEAD)
+            return 0;
+        o->kept = at[1] != 0;
+        o->n = (int64_t)little_u64(at + 2);
+        o->session = little_u64(at + 10);
+        return outcome_next_bytes(at, len, OUTCOME_LATER_HEAD, o);
     default:
         return 0;
     }

@@ -9,6 +9,8 @@
  *     ARRAY            u32 n, then n values
  *     MAP              u32 n, then n pairs of values
  *     REFUSAL          u16 code, u32 length, detail bytes (may be empty)
+ *     LATER            u8 kept, u64 token, u64 session, u32 length, name: the request waits for a lock, and the answer
+ *                      comes as an event (event.h); kept: the session remembers it
  *
  * Lengths and numbers are little-endian. One command gives exactly one value (which may nest). */
 #pragma once
@@ -25,6 +27,7 @@ enum outcome_tag {
     OUTCOME_ARRAY = 'a',
     OUTCOME_MAP = 'm',
     OUTCOME_REFUSAL = 'r',
+    OUTCOME_LATER = 'l',
 };
 
 /* Why a command changed nothing. node/reply.c has the words; part of the peer wire: append only. */
@@ -38,6 +41,14 @@ enum refusal {
     REFUSAL_VALUE_TOO_LONG, /* The value would grow past the limit: detail is the limit in bytes. */
     REFUSAL_INVALID_CURSOR,
     REFUSAL_UNKNOWN_COMMAND, /* An opcode this version does not have. */
+    REFUSAL_SESSION_EXPIRED, /* There is no such session, or no more. */
+    REFUSAL_SERIAL_PAST,     /* A serial that was acknowledged or forgotten: detail is the highest of those. */
+    REFUSAL_ANSWER_NOT_KEPT, /* Done before, but its answer was too large to be remembered. */
+    REFUSAL_TOO_MANY_SESSIONS,
+    REFUSAL_STALE_TOKEN,     /* No holder of the lock has that token: detail is the name and the last holder's, or 0. */
+    REFUSAL_LOCK_PERMITS,    /* The lock has another number of permits, or none: detail is the number. */
+    REFUSAL_TOO_MANY_LOCKS,  /* The session has as many as it may. */
+    REFUSAL_QUEUE_FULL,      /* So many wait for that lock already. */
     REFUSAL_REPLY_TOO_LARGE, /* One answer past the limit: detail is the limit in bytes. */
     REFUSAL_BATCH_TOO_LARGE, /* The answers before it in its batch have used up what a batch may answer. */
 };
@@ -64,11 +75,16 @@ void outcome_array_recount(struct outcome_buf *b, size_t at, uint32_t n);
 void outcome_append(struct outcome_buf *b, const uint8_t *values, size_t len);
 void outcome_map(struct outcome_buf *b, uint32_t n);
 void outcome_refusal(struct outcome_buf *b, enum refusal code, const void *detail, size_t len);
+void outcome_later(struct outcome_buf *b, uint64_t token, uint64_t session, const void *name, size_t len);
+/* Mark the LATER at `at`, if it is one, as remembered by its session. */
+void outcome_later_keep(struct outcome_buf *b, size_t at);
 
-/* One value's head as read back; for BULK, SIMPLE and REFUSAL `bytes` points into the buffer. */
+/* One value's head as read back; for BULK, SIMPLE, REFUSAL and LATER `bytes` points into the buffer. */
 struct outcome {
     enum outcome_tag tag;
-    int64_t n; /* INT: the number; ARRAY, MAP: how many; REFUSAL: the code. */
+    int64_t n;        /* INT: the number; ARRAY, MAP: how many; REFUSAL: the code; LATER: the token. */
+    uint64_t session; /* LATER */
+    bool kept;        /* LATER */
     const char *bytes;
     size_t len;
 };

@@ -12,10 +12,14 @@
  * so starting and finishing a flush touch no item. A deleted row stays as a tombstone until SQLite has forgotten it
  * too.
  *
+ * Each space has an area of its own: table, totals, list of changes. What bounds memory and what freezes is common to
+ * all.
+ *
  * Invariants: a row that differs from SQLite is in memory. So whatever state of SQLite a read meets, before a flush or
- * after it, memory overrules it where it matters. And when there are as many live rows in memory as rows at all,
- * a miss needs no SQLite: this holds for a store that fits its cache, and after FLUSHALL until the wipe is committed.
- * Failure: the first error is kept for rows_error(); totals then no longer mean anything and the store must stop. */
+ * after it, memory overrules it where it matters. And when there are as many live rows of a space in memory as it has
+ * rows at all, a miss needs no SQLite: this holds for a store that fits its cache, and after FLUSHALL until the wipe is
+ * committed. Failure: the first error is kept for rows_error(); totals then no longer mean anything and the store must
+ * stop. */
 #include "store/rows_internal.h"
 #include "store/schema.h"
 #include "store/store.h"
@@ -60,26 +64,34 @@ struct table {
     struct item *buckets[];
 };
 
-struct rows {
+/* The rows of one space. */
+struct area {
     sqlite3_stmt *get, *walk;
+    enum space space;
     struct table *table;
     struct table *older; /* While growing: its buckets from `migrated` on are still in use. */
     size_t migrated;
     size_t items;      /* In memory, tombstones included. */
     uint64_t resident; /* In memory and alive. */
-    uint64_t count, expiring, hash;
+    struct rows_total total;
+    struct changes dirty;
+    size_t bytes, dirty_bytes;
+    uint64_t hand; /* The clock hand of eviction: a key hash. */
+};
+
+struct rows {
+    struct area areas[SPACE_N];
     uint64_t generation; /* The current one, from 1. */
     uint64_t frozen;     /* The one being flushed; 0: none. */
-    struct generation dirty;
-    size_t bytes, dirty_bytes, frozen_bytes, bytes_max;
-    uint64_t hand; /* The clock hand of eviction: a key hash. */
+    size_t frozen_bytes, bytes_max;
+    size_t hand; /* The area under the clock hand. */
     struct trash trash;
     int error;
 };
 
-uint64_t rows_hash(const void *key, size_t len)
+uint64_t rows_hash_in(enum space space, const void *key, size_t len)
 {
-    return XXH3_64bits(key, len) >> 1;
+    return XXH3_64bits_withSeed(key, len, (uint64_t)space) >> 1; /* Seed 0 is no seed. */
 }
 
 static uint64_t digest_with(const struct row *row, uint64_t value_hash)
@@ -114,16 +126,16 @@ static size_t table_bucket(const struct table *t, uint64_t hash)
 }
 
 /* The table that holds this hash now. */
-static struct table *table_of(const struct rows *r, uint64_t hash)
+static struct table *table_of(const struct area *a, uint64_t hash)
 {
-    if (r->older != NULL && table_bucket(r->older, hash) >= r->migrated)
-        return r->older;
-    return r->table;
+    if (a->older != NULL && table_bucket(a->older, hash) >= a->migrated)
+        return a->older;
+    return a->table;
 }
 
-static struct item **bucket_of(const struct rows *r, uint64_t hash)
+static struct item **bucket_of(const struct area *a, uint64_t hash)
 {
-    struct table *t = table_of(r, hash);
+    struct table *t = table_of(a, hash);
     return &t->buckets[table_bucket(t, hash)];
 }
 
@@ -133,40 +145,40 @@ static void table_discard(struct rows *r, struct table *t)
     r->trash.tables = t;
 }
 
-static void bucket_migrate(struct rows *r, size_t i)
+static void bucket_migrate(struct area *a, size_t i)
 {
     struct item *next;
-    for (struct item *it = r->older->buckets[i]; it != NULL; it = next) {
+    for (struct item *it = a->older->buckets[i]; it != NULL; it = next) {
         next = it->next;
-        struct item **to = &r->table->buckets[table_bucket(r->table, it->change.row.key_hash)];
+        struct item **to = &a->table->buckets[table_bucket(a->table, it->change.row.key_hash)];
         it->next = *to;
         *to = it;
     }
-    r->older->buckets[i] = NULL;
+    a->older->buckets[i] = NULL;
 }
 
-static void table_migrate(struct rows *r)
+static void table_migrate(struct rows *r, struct area *a)
 {
-    size_t end = (size_t)1 << r->older->bits;
-    for (int i = 0; i < ROWS_MIGRATE_STEP && r->migrated < end; i++)
-        bucket_migrate(r, r->migrated++);
-    if (r->migrated < end)
+    size_t end = (size_t)1 << a->older->bits;
+    for (int i = 0; i < ROWS_MIGRATE_STEP && a->migrated < end; i++)
+        bucket_migrate(a, a->migrated++);
+    if (a->migrated < end)
         return;
-    table_discard(r, r->older);
-    r->older = NULL;
+    table_discard(r, a->older);
+    a->older = NULL;
 }
 
 /* Without memory for a larger table the chains just get longer. */
-static void table_grow(struct rows *r)
+static void table_grow(struct area *a)
 {
-    if (r->items >> r->table->bits == 0 || r->table->bits == ROWS_TABLE_BITS_MAX)
+    if (a->items >> a->table->bits == 0 || a->table->bits == ROWS_TABLE_BITS_MAX)
         return;
-    struct table *larger = table_new(r->table->bits + 1);
+    struct table *larger = table_new(a->table->bits + 1);
     if (larger == NULL)
         return;
-    r->older = r->table;
-    r->table = larger;
-    r->migrated = 0;
+    a->older = a->table;
+    a->table = larger;
+    a->migrated = 0;
 }
 
 static void table_free(struct table *t)
@@ -215,30 +227,49 @@ static size_t item_bytes(const struct item *it)
     return it->blob == NULL ? bytes : bytes + sizeof *it->blob + it->blob->cap + ROWS_MALLOC_BYTES;
 }
 
+static struct area *area_of(struct rows *r, const struct item *it)
+{
+    return &r->areas[it->change.row.space];
+}
+
 static void charge(struct rows *r, const struct item *it)
 {
-    r->bytes += item_bytes(it);
+    area_of(r, it)->bytes += item_bytes(it);
     if (it->generation == r->generation)
-        r->dirty_bytes += item_bytes(it);
+        area_of(r, it)->dirty_bytes += item_bytes(it);
 }
 
 static void uncharge(struct rows *r, const struct item *it)
 {
-    r->bytes -= item_bytes(it);
+    area_of(r, it)->bytes -= item_bytes(it);
     if (it->generation == r->generation)
-        r->dirty_bytes -= item_bytes(it);
+        area_of(r, it)->dirty_bytes -= item_bytes(it);
+}
+
+/* Which row it is about, before there is one. */
+struct place {
+    enum space space;
+    const void *key;
+    size_t len;
+    uint64_t hash;
+};
+
+static struct place place_of(enum space space, const void *key, size_t len)
+{
+    return (struct place){.space = space, .key = key, .len = len, .hash = rows_hash_in(space, key, len)};
 }
 
 /* An item for a key with inline_cap bytes for its value; its row is empty and deleted yet. */
-static struct item *item_new(const void *key, size_t len, uint64_t hash, size_t inline_cap)
+static struct item *item_new(const struct place *at, size_t inline_cap)
 {
-    struct item *it = malloc(sizeof *it + len + inline_cap);
+    struct item *it = malloc(sizeof *it + at->len + inline_cap);
     if (it == NULL)
         return NULL;
     memset(it, 0, sizeof *it);
-    memcpy(it->bytes, key, len);
+    memcpy(it->bytes, at->key, at->len);
     it->inline_cap = (uint32_t)inline_cap;
-    it->change.row = (struct row){.key = it->bytes, .key_len = len, .key_hash = hash, .expire_ms = ROW_NO_EXPIRY};
+    it->change.row = (struct row){
+        .space = at->space, .key = it->bytes, .key_len = at->len, .key_hash = at->hash, .expire_ms = ROW_NO_EXPIRY};
     it->change.row.value = item_inline(it);
     it->change.deleted = true;
     return it;
@@ -252,9 +283,9 @@ static size_t inline_cap_for(size_t value_len)
 }
 
 /* A new item with a copy of this value. */
-static struct item *item_with(const void *key, size_t len, uint64_t hash, const void *value, size_t value_len)
+static struct item *item_with(const struct place *at, const void *value, size_t value_len)
 {
-    struct item *it = item_new(key, len, hash, inline_cap_for(value_len));
+    struct item *it = item_new(at, inline_cap_for(value_len));
     if (it == NULL)
         return NULL;
     if (value_len <= it->inline_cap) {
@@ -324,30 +355,31 @@ static bool item_frozen(const struct rows *r, const struct item *it)
     return r->frozen != 0 && it->generation == r->frozen;
 }
 
-static bool all_resident(const struct rows *r)
+static bool all_resident(const struct area *a)
 {
-    return r->resident == r->count;
+    return a->resident == a->total.count;
 }
 
 static void link_item(struct rows *r, struct item *it)
 {
-    if (r->older == NULL)
-        table_grow(r);
-    if (r->older != NULL)
-        table_migrate(r);
-    struct item **bucket = bucket_of(r, it->change.row.key_hash);
+    struct area *a = area_of(r, it);
+    if (a->older == NULL)
+        table_grow(a);
+    if (a->older != NULL)
+        table_migrate(r, a);
+    struct item **bucket = bucket_of(a, it->change.row.key_hash);
     it->next = *bucket;
     *bucket = it;
     it->referenced = true;
-    r->items++;
+    a->items++;
     charge(r, it);
 }
 
-static struct item *find(const struct rows *r, const void *key, size_t len, uint64_t hash)
+static struct item *find(const struct rows *r, const struct place *at)
 {
-    for (struct item *it = *bucket_of(r, hash); it != NULL; it = it->next) {
+    for (struct item *it = *bucket_of(&r->areas[at->space], at->hash); it != NULL; it = it->next) {
         const struct row *row = &it->change.row;
-        if (row->key_hash == hash && row->key_len == len && memcmp(row->key, key, len) == 0)
+        if (row->key_hash == at->hash && row->key_len == at->len && memcmp(row->key, at->key, at->len) == 0)
             return it;
     }
     return NULL;
@@ -356,7 +388,7 @@ static struct item *find(const struct rows *r, const void *key, size_t len, uint
 /* Put `it` where `old` is. A frozen item is still read by the flusher: it frees it afterwards. */
 static void replace_item(struct rows *r, struct item *old, struct item *it)
 {
-    struct item **at = bucket_of(r, old->change.row.key_hash);
+    struct item **at = bucket_of(area_of(r, old), old->change.row.key_hash);
     while (*at != old)
         at = &(*at)->next;
     it->next = old->next;
@@ -377,11 +409,12 @@ static void mark_dirty(struct rows *r, struct item *it)
 {
     if (it->generation == r->generation)
         return;
+    struct area *a = area_of(r, it);
     it->generation = r->generation;
-    it->change.next = r->dirty.first;
-    r->dirty.first = &it->change;
-    r->dirty.n++;
-    r->dirty_bytes += item_bytes(it);
+    it->change.next = a->dirty.first;
+    a->dirty.first = &it->change;
+    a->dirty.n++;
+    a->dirty_bytes += item_bytes(it);
 }
 
 /* Take a row out of the totals before a change, and back in after it. */
@@ -389,18 +422,20 @@ static void total_out(struct rows *r, const struct item *it)
 {
     if (it == NULL || it->change.deleted)
         return;
-    r->count--;
-    r->resident--;
-    r->expiring -= it->change.row.expire_ms != ROW_NO_EXPIRY;
-    r->hash -= it->change.digest;
+    struct area *a = area_of(r, it);
+    a->resident--;
+    a->total.count--;
+    a->total.expiring -= it->change.row.expire_ms != ROW_NO_EXPIRY;
+    a->total.hash -= it->change.digest;
 }
 
 static void total_in(struct rows *r, const struct item *it)
 {
-    r->count++;
-    r->resident++;
-    r->expiring += it->change.row.expire_ms != ROW_NO_EXPIRY;
-    r->hash += it->change.digest;
+    struct area *a = area_of(r, it);
+    a->resident++;
+    a->total.count++;
+    a->total.expiring += it->change.row.expire_ms != ROW_NO_EXPIRY;
+    a->total.hash += it->change.digest;
 }
 
 static void fail(struct rows *r, int rc)
@@ -412,10 +447,9 @@ static void fail(struct rows *r, int rc)
 /* ---- reading SQLite ---- */
 
 /* Keep a row of SQLite, or (row NULL) the knowledge that there is none. */
-static struct item *keep_read(struct rows *r, const struct row *row, const void *key, size_t len, uint64_t hash)
+static struct item *keep_read(struct rows *r, const struct row *row, const struct place *at)
 {
-    struct item *it =
-        row == NULL ? item_new(key, len, hash, ROWS_INLINE_MIN) : item_with(key, len, hash, row->value, row->value_len);
+    struct item *it = row == NULL ? item_new(at, ROWS_INLINE_MIN) : item_with(at, row->value, row->value_len);
     if (it == NULL)
         return NULL;
     if (row != NULL) {
@@ -425,31 +459,32 @@ static struct item *keep_read(struct rows *r, const struct row *row, const void 
         it->change.row.wall_ms = row->wall_ms;
         it->change.deleted = false;
         item_digest(it);
-        r->resident++;
+        r->areas[at->space].resident++;
     }
     link_item(r, it);
     return it;
 }
 
-static struct item *read_file(struct rows *r, const void *key, size_t len, uint64_t hash)
+static struct item *read_file(struct rows *r, const struct place *at)
 {
     struct row row;
     struct item *it = NULL;
-    sqlite3_bind_int64(r->get, 1, (int64_t)hash);
-    schema_bind_bytes(r->get, 2, key, len);
-    int rc = sqlite3_step(r->get);
+    sqlite3_stmt *get = r->areas[at->space].get;
+    sqlite3_bind_int64(get, 1, (int64_t)at->hash);
+    schema_bind_bytes(get, 2, at->key, at->len);
+    int rc = sqlite3_step(get);
     if (rc == SQLITE_ROW) {
-        rc = schema_row_read(r->get, &row);
-        if (rc == 0 && (it = keep_read(r, &row, key, len, hash)) == NULL)
+        rc = schema_row_read(get, at->space, &row);
+        if (rc == 0 && (it = keep_read(r, &row, at)) == NULL)
             rc = STORE_ENOMEM;
     } else if (rc == SQLITE_DONE) {
-        it = keep_read(r, NULL, key, len, hash);
+        it = keep_read(r, NULL, at);
         rc = 0; /* Without memory for a tombstone the next lookup reads again. */
     } else {
         rc = schema_err(rc);
     }
-    sqlite3_reset(r->get);
-    sqlite3_clear_bindings(r->get); /* The key was bound without a copy. */
+    sqlite3_reset(get);
+    sqlite3_clear_bindings(get); /* The key was bound without a copy. */
     if (rc != 0)
         fail(r, rc);
     return it;
@@ -457,13 +492,13 @@ static struct item *read_file(struct rows *r, const void *key, size_t len, uint6
 
 /* The item of a key, perhaps a tombstone; NULL when there is none, or on failure. Evicts nothing: the caller may hold
  * borrowed rows. */
-static struct item *lookup(struct rows *r, const void *key, size_t len, uint64_t hash)
+static struct item *lookup(struct rows *r, const struct place *at)
 {
-    struct item *it = find(r, key, len, hash);
+    struct item *it = find(r, at);
     if (it != NULL)
         it->referenced = true;
-    else if (!all_resident(r))
-        it = read_file(r, key, len, hash);
+    else if (!all_resident(&r->areas[at->space]))
+        it = read_file(r, at);
     return it;
 }
 
@@ -472,18 +507,19 @@ static struct item *lookup(struct rows *r, const void *key, size_t len, uint64_t
 static void evict_item(struct rows *r, struct item **at)
 {
     struct item *it = *at;
+    struct area *a = area_of(r, it);
     *at = it->next;
-    r->items--;
-    r->resident -= !it->change.deleted;
+    a->items--;
+    a->resident -= !it->change.deleted;
     uncharge(r, it);
     item_free(it);
 }
 
 /* The clock hand passes one bucket: what is clean and was not looked up since the last round goes. */
-static void evict_bucket(struct rows *r, const struct item *keep)
+static void evict_bucket(struct rows *r, struct area *a, const struct item *keep)
 {
-    struct table *t = table_of(r, r->hand);
-    struct item **at = &t->buckets[table_bucket(t, r->hand)];
+    struct table *t = table_of(a, a->hand);
+    struct item **at = &t->buckets[table_bucket(t, a->hand)];
     while (*at != NULL) {
         struct item *it = *at;
         if (it != keep && item_clean(r, it) && !it->referenced) {
@@ -494,13 +530,27 @@ static void evict_bucket(struct rows *r, const struct item *keep)
         at = &it->next;
     }
     uint64_t width = (uint64_t)1 << (ROWS_HASH_BITS - t->bits);
-    r->hand = ((r->hand & ~(width - 1)) + width) & (((uint64_t)1 << ROWS_HASH_BITS) - 1);
+    a->hand = ((a->hand & ~(width - 1)) + width) & (((uint64_t)1 << ROWS_HASH_BITS) - 1);
 }
 
+static size_t cached_bytes(const struct rows *r)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < SPACE_N; i++)
+        bytes += r->areas[i].bytes;
+    return bytes;
+}
+
+/* The hand goes round one area after the other. */
 static void evict(struct rows *r, const struct item *keep, int buckets)
 {
-    while (r->bytes > r->bytes_max && buckets-- > 0)
-        evict_bucket(r, keep);
+    while (cached_bytes(r) > r->bytes_max && buckets-- > 0) {
+        struct area *a = &r->areas[r->hand];
+        if (a->items > 0)
+            evict_bucket(r, a, keep);
+        if (a->items == 0 || a->hand == 0)
+            r->hand = (r->hand + 1) % SPACE_N;
+    }
 }
 
 void rows_trim(struct rows *r)
@@ -510,18 +560,19 @@ void rows_trim(struct rows *r)
 
 /* ---- the calls of rows.h ---- */
 
-const struct row *rows_get(struct rows *r, const void *key, size_t len)
+const struct row *rows_get_in(struct rows *r, enum space space, const void *key, size_t len)
 {
-    size_t items = r->items;
-    struct item *it = lookup(r, key, len, rows_hash(key, len));
-    if (r->items != items)
+    const struct place at = place_of(space, key, len);
+    size_t items = r->areas[space].items;
+    struct item *it = lookup(r, &at);
+    if (r->areas[space].items != items)
         evict(r, it, ROWS_EVICT_STEP);
     return it == NULL || it->change.deleted ? NULL : &it->change.row;
 }
 
 /* An item in the table, ready to be changed, with a copy of the value. NULL: out of memory, nothing has changed. */
-static struct item *item_to_write(struct rows *r, struct item *old, const void *key, size_t len, uint64_t hash,
-                                  const void *value, size_t value_len)
+static struct item *item_to_write(struct rows *r, struct item *old, const struct place *at, const void *value,
+                                  size_t value_len)
 {
     bool in_place = old != NULL && !item_frozen(r, old);
     if (in_place && (old->generation == r->generation || value_len <= old->inline_cap)) {
@@ -530,7 +581,7 @@ static struct item *item_to_write(struct rows *r, struct item *old, const void *
         charge(r, old);
         return done ? old : NULL;
     }
-    struct item *it = item_with(key, len, hash, value, value_len);
+    struct item *it = item_with(at, value, value_len);
     if (it != NULL && old != NULL)
         replace_item(r, old, it);
     else if (it != NULL)
@@ -551,15 +602,15 @@ static void settle(struct rows *r, struct item *it, uint64_t version, int64_t ex
     total_in(r, it);
 }
 
-void rows_put(struct rows *r, const void *key, size_t len, uint8_t type, const void *value, size_t value_len,
-              uint64_t version, int64_t expire_ms, int64_t wall_ms)
+void rows_put_in(struct rows *r, enum space space, const void *key, size_t len, uint8_t type, const void *value,
+                 size_t value_len, uint64_t version, int64_t expire_ms, int64_t wall_ms)
 {
-    uint64_t hash = rows_hash(key, len);
-    struct item *old = lookup(r, key, len, hash);
+    const struct place at = place_of(space, key, len);
+    struct item *old = lookup(r, &at);
     if (r->error != 0)
         return; /* Nobody knows what the row was: the totals would go wrong. */
     total_out(r, old);
-    struct item *it = item_to_write(r, old, key, len, hash, value, value_len);
+    struct item *it = item_to_write(r, old, &at, value, value_len);
     if (it == NULL) {
         fail(r, STORE_ENOMEM);
         return;
@@ -573,9 +624,9 @@ void rows_put(struct rows *r, const void *key, size_t len, uint8_t type, const v
 static struct item *item_thawed(struct rows *r, struct item *old)
 {
     const struct row *row = &old->change.row;
+    const struct place at = {row->space, row->key, row->key_len, row->key_hash};
     bool shared = old->blob != NULL;
-    struct item *it = shared ? item_new(row->key, row->key_len, row->key_hash, 0)
-                             : item_with(row->key, row->key_len, row->key_hash, row->value, row->value_len);
+    struct item *it = shared ? item_new(&at, 0) : item_with(&at, row->value, row->value_len);
     if (it == NULL)
         return NULL;
     if (shared) {
@@ -589,9 +640,11 @@ static struct item *item_thawed(struct rows *r, struct item *old)
     return it;
 }
 
-void rows_set_expiry(struct rows *r, const void *key, size_t len, uint64_t version, int64_t expire_ms, int64_t wall_ms)
+void rows_set_expiry_in(struct rows *r, enum space space, const void *key, size_t len, uint64_t version,
+                        int64_t expire_ms, int64_t wall_ms)
 {
-    struct item *it = lookup(r, key, len, rows_hash(key, len));
+    const struct place at = place_of(space, key, len);
+    struct item *it = lookup(r, &at);
     if (r->error != 0 || it == NULL || it->change.deleted)
         return;
     total_out(r, it);
@@ -605,14 +658,14 @@ void rows_set_expiry(struct rows *r, const void *key, size_t len, uint64_t versi
     evict(r, NULL, ROWS_EVICT_STEP);
 }
 
-bool rows_delete(struct rows *r, const void *key, size_t len)
+bool rows_delete_in(struct rows *r, enum space space, const void *key, size_t len)
 {
-    uint64_t hash = rows_hash(key, len);
-    struct item *it = lookup(r, key, len, hash);
+    const struct place at = place_of(space, key, len);
+    struct item *it = lookup(r, &at);
     if (r->error != 0 || it == NULL || it->change.deleted)
         return false;
     total_out(r, it);
-    it = item_to_write(r, it, key, len, hash, "", 0);
+    it = item_to_write(r, it, &at, "", 0);
     if (it == NULL) {
         fail(r, STORE_ENOMEM);
         return true;
@@ -623,23 +676,25 @@ bool rows_delete(struct rows *r, const void *key, size_t len)
     return true;
 }
 
-void rows_clear(struct rows *r)
+void rows_clear_in(struct rows *r, enum space space)
 {
+    struct area *a = &r->areas[space];
     struct table *fresh = table_new(ROWS_TABLE_BITS_MIN);
     if (fresh == NULL) {
         fail(r, STORE_ENOMEM);
         return;
     }
-    table_discard(r, r->table);
-    if (r->older != NULL)
-        table_discard(r, r->older);
-    r->table = fresh;
-    r->older = NULL;
-    r->items = 0;
-    r->resident = r->count = r->expiring = r->hash = 0;
-    r->bytes = r->dirty_bytes = 0;
-    r->dirty = (struct generation){.wipe = true};
-    r->hand = 0;
+    table_discard(r, a->table);
+    if (a->older != NULL)
+        table_discard(r, a->older);
+    a->table = fresh;
+    a->older = NULL;
+    a->items = 0;
+    a->resident = 0;
+    a->total = (struct rows_total){0};
+    a->bytes = a->dirty_bytes = 0;
+    a->dirty = (struct changes){.wipe = true};
+    a->hand = 0;
 }
 
 int rows_error(struct rows *r)
@@ -649,25 +704,31 @@ int rows_error(struct rows *r)
     return error;
 }
 
-uint64_t rows_count(const struct rows *r)
+struct rows_total rows_total(const struct rows *r, enum space space)
 {
-    return r->count;
-}
-
-uint64_t rows_expiring(const struct rows *r)
-{
-    return r->expiring;
+    return r->areas[space].total;
 }
 
 uint64_t rows_state_hash(const struct rows *r)
 {
-    return r->hash;
+    uint64_t hash = 0;
+    for (size_t i = 0; i < SPACE_N; i++)
+        hash += r->areas[i].total.hash;
+    return hash;
+}
+
+uint64_t rows_all_expiring(const struct rows *r)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < SPACE_N; i++)
+        n += r->areas[i].total.expiring;
+    return n;
 }
 
 /* ---- walking: two ordered streams merged, memory's and SQLite's ---- */
 
 struct walk {
-    struct rows *r;
+    const struct area *area;
     uint64_t from;
     uint64_t next;              /* Where the next bucket begins; past 63 bits: memory is at its end. */
     const struct item **bucket; /* The items of the bucket under the walk, in order. */
@@ -711,7 +772,7 @@ static bool walk_collect(struct walk *w, const struct item *it)
 
 static void walk_bucket(struct walk *w)
 {
-    struct table *t = table_of(w->r, w->next);
+    struct table *t = table_of(w->area, w->next);
     uint64_t width = (uint64_t)1 << (ROWS_HASH_BITS - t->bits);
     w->i = w->n = 0;
     for (const struct item *it = t->buckets[table_bucket(t, w->next)]; it != NULL; it = it->next)
@@ -732,10 +793,10 @@ static const struct item *walk_memory(struct walk *w)
 
 static void walk_file(struct walk *w)
 {
-    int rc = sqlite3_step(w->r->walk);
+    int rc = sqlite3_step(w->area->walk);
     w->file_left = rc == SQLITE_ROW;
     if (rc == SQLITE_ROW)
-        w->error = schema_row_read(w->r->walk, &w->file);
+        w->error = schema_row_read(w->area->walk, w->area->space, &w->file);
     else if (rc != SQLITE_DONE)
         w->error = schema_err(rc);
 }
@@ -760,20 +821,22 @@ static bool walk_step(struct walk *w, bool (*each)(void *ctx, const struct row *
     return w->error == 0;
 }
 
-void rows_walk(struct rows *r, uint64_t from, bool (*each)(void *ctx, const struct row *row), void *ctx)
+void rows_walk_in(struct rows *r, enum space space, uint64_t from, bool (*each)(void *ctx, const struct row *row),
+                  void *ctx)
 {
+    const struct area *a = &r->areas[space];
     if (from >> ROWS_HASH_BITS != 0)
         return;
-    struct walk w = {.r = r, .from = from, .next = from};
-    bool file = !all_resident(r);
+    struct walk w = {.area = a, .from = from, .next = from};
+    bool file = !all_resident(a);
     if (file) {
-        sqlite3_bind_int64(r->walk, 1, (int64_t)from);
+        sqlite3_bind_int64(a->walk, 1, (int64_t)from);
         walk_file(&w);
     }
     while (w.error == 0 && walk_step(&w, each, ctx))
         ;
     if (file)
-        sqlite3_reset(r->walk);
+        sqlite3_reset(a->walk);
     free(w.bucket);
     if (w.error != 0)
         fail(r, w.error);
@@ -781,22 +844,29 @@ void rows_walk(struct rows *r, uint64_t from, bool (*each)(void *ctx, const stru
 
 /* ---- the keepers' side ---- */
 
-int rows_open(sqlite3 *db, size_t cache_bytes, const struct rows_totals *totals, struct rows **ret)
+static int area_open(struct area *a, sqlite3 *db, enum space space, const struct rows_total *total)
+{
+    a->space = space;
+    a->total = *total;
+    a->table = table_new(ROWS_TABLE_BITS_MIN);
+    int rc = a->table == NULL ? STORE_ENOMEM : 0;
+    if (rc == 0)
+        rc = schema_prepare_in(db, "SELECT " SCHEMA_ROW " FROM", space, "WHERE hash = ? AND key = ?", &a->get);
+    if (rc == 0)
+        rc = schema_prepare_in(db, "SELECT " SCHEMA_ROW " FROM", space, "WHERE hash >= ? ORDER BY hash, key", &a->walk);
+    return rc;
+}
+
+int rows_open(sqlite3 *db, size_t cache_bytes, const struct rows_total totals[SPACE_N], struct rows **ret)
 {
     struct rows *r = calloc(1, sizeof *r);
     if (r == NULL)
         return STORE_ENOMEM;
     r->generation = 1;
-    r->count = totals->count;
-    r->expiring = totals->expiring;
-    r->hash = totals->hash;
     r->bytes_max = cache_bytes;
-    r->table = table_new(ROWS_TABLE_BITS_MIN);
-    int rc = r->table == NULL ? STORE_ENOMEM : 0;
-    if (rc == 0)
-        rc = schema_prepare(db, "SELECT " SCHEMA_ROW " FROM keys WHERE hash = ? AND key = ?", &r->get);
-    if (rc == 0)
-        rc = schema_prepare(db, "SELECT " SCHEMA_ROW " FROM keys WHERE hash >= ? ORDER BY hash, key", &r->walk);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < SPACE_N; i++)
+        rc = area_open(&r->areas[i], db, (enum space)i, &totals[i]);
     if (rc != 0) {
         rows_close(r);
         return rc;
@@ -805,16 +875,22 @@ int rows_open(sqlite3 *db, size_t cache_bytes, const struct rows_totals *totals,
     return 0;
 }
 
+static void area_close(struct rows *r, struct area *a)
+{
+    sqlite3_finalize(a->get);
+    sqlite3_finalize(a->walk);
+    if (a->table != NULL)
+        table_discard(r, a->table);
+    if (a->older != NULL)
+        table_discard(r, a->older);
+}
+
 void rows_close(struct rows *r)
 {
     if (r == NULL)
         return;
-    sqlite3_finalize(r->get);
-    sqlite3_finalize(r->walk);
-    if (r->table != NULL)
-        table_discard(r, r->table);
-    if (r->older != NULL)
-        table_discard(r, r->older);
+    for (size_t i = 0; i < SPACE_N; i++)
+        area_close(r, &r->areas[i]);
     trash_free(&r->trash);
     free(r);
 }
@@ -822,11 +898,15 @@ void rows_close(struct rows *r)
 void rows_freeze(struct rows *r, struct generation *ret)
 {
     assert(r->frozen == 0);
-    *ret = r->dirty;
     r->frozen = r->generation++;
-    r->frozen_bytes = r->dirty_bytes;
-    r->dirty = (struct generation){0};
-    r->dirty_bytes = 0;
+    r->frozen_bytes = 0;
+    for (size_t i = 0; i < SPACE_N; i++) {
+        struct area *a = &r->areas[i];
+        ret->spaces[i] = a->dirty;
+        r->frozen_bytes += a->dirty_bytes;
+        a->dirty = (struct changes){0};
+        a->dirty_bytes = 0;
+    }
 }
 
 void rows_thaw(struct rows *r)
@@ -876,18 +956,29 @@ void trash_free(struct trash *t)
 
 size_t rows_cache_bytes(const struct rows *r)
 {
-    size_t buckets = (size_t)1 << r->table->bits;
-    if (r->older != NULL)
-        buckets += (size_t)1 << r->older->bits;
-    return r->bytes + buckets * sizeof r->table->buckets[0];
+    size_t bytes = cached_bytes(r);
+    for (size_t i = 0; i < SPACE_N; i++) {
+        const struct area *a = &r->areas[i];
+        size_t buckets = (size_t)1 << a->table->bits;
+        if (a->older != NULL)
+            buckets += (size_t)1 << a->older->bits;
+        bytes += buckets * sizeof a->table->buckets[0];
+    }
+    return bytes;
 }
 
 size_t rows_dirty_bytes(const struct rows *r)
 {
-    return r->dirty_bytes + r->frozen_bytes;
+    size_t bytes = r->frozen_bytes;
+    for (size_t i = 0; i < SPACE_N; i++)
+        bytes += r->areas[i].dirty_bytes;
+    return bytes;
 }
 
 size_t rows_dirty(const struct rows *r)
 {
-    return r->dirty.n;
+    size_t n = 0;
+    for (size_t i = 0; i < SPACE_N; i++)
+        n += r->areas[i].dirty.n;
+    return n;
 }

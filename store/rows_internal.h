@@ -12,19 +12,20 @@ struct change {
     bool deleted; /* The row is to be removed; only its key and hash mean anything. */
 };
 
-/* All that changed between two freezes. */
-struct generation {
+/* What changed in one space between two freezes. */
+struct changes {
     struct change *first; /* In no order. */
     size_t n;
     bool wipe; /* Every row of SQLite goes first (FLUSHALL); the changes come on top. */
 };
 
-struct rows_totals {
-    uint64_t count, expiring, hash;
+/* All that changed between two freezes. */
+struct generation {
+    struct changes spaces[SPACE_N];
 };
 
 /* db: the loop thread's connection, borrowed, its schema checked. */
-int rows_open(sqlite3 *db, size_t cache_bytes, const struct rows_totals *totals, struct rows **ret);
+int rows_open(sqlite3 *db, size_t cache_bytes, const struct rows_total totals[SPACE_N], struct rows **ret);
 /* No generation may be frozen by then (its changes would still be read). NULL is fine. */
 void rows_close(struct rows *r);
 

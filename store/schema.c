@@ -1,12 +1,16 @@
 /* schema.c - how the state lies in the file.
  *
- *     keys     one row a key, in the order of its 63-bit hash: that is also SCAN's order. digest is xxh3 over all other
- * columns, so that a damaged row is found when it is read; the state hash in meta is the sum of all digests. origins
- * what each node's last applied batch was meta     names and values: how far the log is applied, the replicated clock,
- * the revision, totals;
- *              meta_digest is over the numbers, for the same reason
+ *     keys          one row a key, in the order of its 63-bit hash: that is also SCAN's order. digest is xxh3 over all
+ *                   other columns, so that a damaged row is found when it is read; the state hash in meta is the sum of
+ *                   all digests
+ *     session_rows  the same for the other spaces, whose values are packed; the views sessions and locks show what is
+ *     lock_rows     in them to whoever looks with a shell
+ *     origins       what each node's last applied batch was
+ *     meta          names and values: how far the log is applied, the replicated clock, the revision, totals;
+ *                   meta_digest is over the numbers, for the same reason
  *
- * Opening first reads and judges, and only then changes anything, settings of the file included. */
+ * Opening first reads and judges, and only then changes anything, settings of the file included. A file of an earlier
+ * version is brought to this one in one transaction. */
 #include "store/schema.h"
 #include "store/rows_internal.h"
 #include <endian.h>
@@ -17,29 +21,68 @@
 #include <xxhash.h>
 
 #define SCHEMA_APPLICATION_ID 0x48466473 /* "HFds" */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION_OLDEST 1 /* That can still be read. */
 #define SCHEMA_PATH_MAX 4096
+#define SCHEMA_SQL_MAX 1024
 #define SCHEMA_BUSY_MS 10000
 #define SCHEMA_HEX_BYTES (2 * STORE_CLUSTER_ID_BYTES + 1)
 #define TEXT_OF(number) TEXT_OF_(number)
 #define TEXT_OF_(number) #number
 
+/* The tables of rows, by space. */
+static const struct {
+    const char *table;
+    int since; /* Schema version. */
+} schema_spaces[SPACE_N] = {
+    [SPACE_KEYS] = {"keys", 1},
+    [SPACE_SESSIONS] = {"session_rows", 2},
+    [SPACE_LOCKS] = {"lock_rows", 2},
+};
+
+/* Columns: hash: xxh3 of the space and the key, upper 63 bits. type: 0 raw 1 int 2 float 3 bool 4 json 5 str; 0 in
+ * other tables than keys. expire_ms: on the replicated clock (meta: clock_ms); NULL: never. */
+#define SCHEMA_ROW_TABLE                                                                                               \
+    "CREATE TABLE %s ("                                                                                                \
+    " hash INTEGER NOT NULL,"                                                                                          \
+    " key BLOB NOT NULL,"                                                                                              \
+    " type INTEGER NOT NULL,"                                                                                          \
+    " value BLOB NOT NULL,"                                                                                            \
+    " version INTEGER NOT NULL,"                                                                                       \
+    " expire_ms INTEGER,"                                                                                              \
+    " wall_ms INTEGER NOT NULL,"                                                                                       \
+    " digest INTEGER NOT NULL,"                                                                                        \
+    " PRIMARY KEY (hash, key));"                                                                                       \
+    "CREATE INDEX %s_by_expiry ON %s (expire_ms) WHERE expire_ms IS NOT NULL;"
+
 static const char schema_tables[] =
-    "CREATE TABLE keys ("
-    " hash INTEGER NOT NULL," /* xxh3 of key, upper 63 bits */
-    " key BLOB NOT NULL,"
-    " type INTEGER NOT NULL," /* 0 raw 1 int 2 float 3 bool 4 json 5 str */
-    " value BLOB NOT NULL,"
-    " version INTEGER NOT NULL,"
-    " expire_ms INTEGER," /* on the replicated clock (meta: clock_ms); NULL: never */
-    " wall_ms INTEGER NOT NULL,"
-    " digest INTEGER NOT NULL,"
-    " PRIMARY KEY (hash, key));"
-    "CREATE INDEX keys_by_expiry ON keys (expire_ms) WHERE expire_ms IS NOT NULL;"
     "CREATE TABLE origins (node INTEGER PRIMARY KEY, start INTEGER NOT NULL, seq INTEGER NOT NULL);"
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
-    "PRAGMA application_id = " TEXT_OF(SCHEMA_APPLICATION_ID) ";"
-                                                              "PRAGMA user_version = " TEXT_OF(SCHEMA_VERSION) ";";
+    "PRAGMA application_id = " TEXT_OF(SCHEMA_APPLICATION_ID) ";";
+static const char schema_version[] = "PRAGMA user_version = " TEXT_OF(SCHEMA_VERSION) ";";
+
+/* Little-endian numbers at a (1-based) place of value, in SQL. */
+#define SQL_DIGIT(at, nth) "instr('123456789ABCDEF', substr(hex(substr(value, " #at ", 1)), " #nth ", 1))"
+#define SQL_U8(at) "(" SQL_DIGIT(at, 1) " * 16 + " SQL_DIGIT(at, 2) ")"
+#define SQL_U16(at) "(" SQL_U8(at) " + (" SQL_U8(at + 1) " << 8))"
+#define SQL_U32(at) "(" SQL_U16(at) " + (" SQL_U16(at + 2) " << 16))"
+#define SQL_U64(at) "(" SQL_U32(at) " + (" SQL_U32(at + 4) " << 32))"
+
+/* The places are those of store/session.c and store/lock.c. */
+static const char schema_views[] =
+    "CREATE VIEW sessions AS SELECT CAST(key AS TEXT) AS id,"
+    " CAST(substr(value, 34, " SQL_U8(
+        33) ") AS TEXT) AS name, wall_ms AS ttl_ms, expire_ms, version,"
+            " " SQL_U64(17) " AS opened_ms, " SQL_U64(1) " AS acknowledged, " SQL_U64(
+                9) " AS last_serial,"
+                   " " SQL_U32(25) " AS answers, " SQL_U32(
+                       29) " AS locks FROM session_rows;"
+                           "CREATE VIEW locks AS SELECT CAST(key AS TEXT) AS name, " SQL_U32(1) " AS holders, " SQL_U32(
+                               5) " AS waiters,"
+                                  " " SQL_U32(9) " AS permits, iif(" SQL_U32(1) " > 0, " SQL_U64(
+                                      17) ", NULL) AS holder_session,"
+                                          " iif(" SQL_U32(1) " > 0, " SQL_U64(
+                                              25) ", NULL) AS token, expire_ms AS next_due_ms, version FROM lock_rows;";
 
 int schema_err(int sqlite_rc)
 {
@@ -66,6 +109,13 @@ int schema_explain(sqlite3 *db, int rc, const char *what, char error[SCHEMA_ERRO
 int schema_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret)
 {
     return schema_err(sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL));
+}
+
+int schema_prepare_in(sqlite3 *db, const char *before, enum space space, const char *after, sqlite3_stmt **ret)
+{
+    char sql[SCHEMA_SQL_MAX];
+    snprintf(sql, sizeof sql, "%s %s %s", before, schema_spaces[space].table, after);
+    return schema_prepare(db, sql, ret);
 }
 
 int schema_run(sqlite3 *db, const char *sql)
@@ -127,7 +177,7 @@ static int check_cluster(sqlite3 *db, const uint8_t *cluster_id, char error[SCHE
     return STORE_EFOREIGN;
 }
 
-enum file_kind { FILE_EMPTY, FILE_OURS };
+enum file_kind { FILE_EMPTY, FILE_OURS, FILE_EARLIER };
 
 /* What kind of file is it? Reads only. */
 static int judge(sqlite3 *db, char error[SCHEMA_ERROR_BYTES], enum file_kind *ret)
@@ -149,13 +199,13 @@ static int judge(sqlite3 *db, char error[SCHEMA_ERROR_BYTES], enum file_kind *re
                  "an SQLite file, but not a Holdfast state file (application id %" PRId64 ")", app);
         return STORE_EFOREIGN;
     }
-    if (version != SCHEMA_VERSION) {
+    if (version < SCHEMA_VERSION_OLDEST || version > SCHEMA_VERSION) {
         snprintf(error, SCHEMA_ERROR_BYTES,
-                 "the state file has format version %" PRId64 ", this program reads version %d", version,
-                 SCHEMA_VERSION);
+                 "the state file has format version %" PRId64 ", this program reads versions %d to %d", version,
+                 SCHEMA_VERSION_OLDEST, SCHEMA_VERSION);
         return STORE_EVERSION;
     }
-    *ret = FILE_OURS;
+    *ret = version == SCHEMA_VERSION ? FILE_OURS : FILE_EARLIER;
     return 0;
 }
 
@@ -173,18 +223,57 @@ static int settle_cluster_id(sqlite3 *db, const uint8_t *cluster_id)
     return rc == SQLITE_DONE ? 0 : schema_err(rc);
 }
 
-/* Make an empty file ours, in one transaction. */
+/* The tables of rows that came after this version, and the views. */
+static int create_spaces(sqlite3 *db, int64_t version)
+{
+    char sql[SCHEMA_SQL_MAX];
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < SPACE_N; i++) {
+        const char *table = schema_spaces[i].table;
+        snprintf(sql, sizeof sql, SCHEMA_ROW_TABLE, table, table, table);
+        if (schema_spaces[i].since > version)
+            rc = schema_run(db, sql);
+    }
+    return rc == 0 ? schema_run(db, schema_views) : rc;
+}
+
 static int create(sqlite3 *db, const uint8_t *cluster_id)
 {
     struct meta none = {0};
+    int rc = schema_run(db, schema_tables);
+    if (rc == 0)
+        rc = create_spaces(db, 0);
+    if (rc == 0)
+        rc = settle_cluster_id(db, cluster_id);
+    return rc == 0 ? schema_meta_save(db, &none) : rc;
+}
+
+/* The numbers that an earlier version did not have are 0. */
+static int upgrade(sqlite3 *db)
+{
+    struct meta m;
+    int64_t version = 0;
+    int rc = schema_number(db, "PRAGMA user_version", &version);
+    if (rc == 0)
+        rc = schema_meta_load(db, &m);
+    if (rc != 0)
+        return rc;
+    rc = create_spaces(db, version);
+    if (rc == 0)
+        rc = schema_meta_save(db, &m);
+    free(m.conf);
+    return rc;
+}
+
+/* Make an empty file or one of an earlier version ours, in one transaction. */
+static int make_ours(sqlite3 *db, enum file_kind kind, const uint8_t *cluster_id)
+{
     int rc = schema_run(db, "BEGIN IMMEDIATE");
     if (rc != 0)
         return rc;
-    rc = schema_run(db, schema_tables);
+    rc = kind == FILE_EMPTY ? create(db, cluster_id) : upgrade(db);
     if (rc == 0)
-        rc = settle_cluster_id(db, cluster_id);
-    if (rc == 0)
-        rc = schema_meta_save(db, &none);
+        rc = schema_run(db, schema_version);
     if (rc == 0)
         rc = schema_run(db, "COMMIT");
     if (rc != 0)
@@ -235,14 +324,19 @@ static int check_and_set_up(sqlite3 *db, enum schema_open how, const uint8_t *cl
         snprintf(error, SCHEMA_ERROR_BYTES, "the state file is empty");
         return STORE_ECORRUPT;
     }
-    if (kind == FILE_OURS && cluster_id != NULL && (rc = check_cluster(db, cluster_id, error)) != 0)
+    if (kind == FILE_EARLIER && how == SCHEMA_WRITE) {
+        snprintf(error, SCHEMA_ERROR_BYTES, "the state file is of an earlier version");
+        return STORE_EVERSION;
+    }
+    if (kind != FILE_EMPTY && cluster_id != NULL && (rc = check_cluster(db, cluster_id, error)) != 0)
         return rc;
     if (kind == FILE_EMPTY && (rc = schema_run(db, "PRAGMA auto_vacuum = INCREMENTAL")) != 0)
         return schema_explain(db, rc, "creating the state file", error);
     if ((how == SCHEMA_CREATE || how == SCHEMA_WRITE) && (rc = set_up_writing(db)) != 0)
         return schema_explain(db, rc, "setting up the state file", error);
-    if (kind == FILE_EMPTY && (rc = create(db, cluster_id)) != 0)
-        return schema_explain(db, rc, "creating the state file", error);
+    if (how == SCHEMA_CREATE && kind != FILE_OURS && (rc = make_ours(db, kind, cluster_id)) != 0)
+        return schema_explain(db, rc, kind == FILE_EMPTY ? "creating the state file" : "upgrading the state file",
+                              error);
     return 0;
 }
 
@@ -272,6 +366,15 @@ int schema_open(const char *path, enum schema_open how, const uint8_t *cluster_i
     return 0;
 }
 
+int schema_has(sqlite3 *db, enum space space, bool *ret)
+{
+    int64_t version = 0;
+    int rc = schema_number(db, "PRAGMA user_version", &version);
+    if (rc == 0)
+        *ret = schema_spaces[space].since <= version;
+    return rc;
+}
+
 /* ---- rows ---- */
 
 static const void *column_bytes(sqlite3_stmt *stmt, int at, size_t *ret_len)
@@ -281,9 +384,10 @@ static const void *column_bytes(sqlite3_stmt *stmt, int at, size_t *ret_len)
     return bytes == NULL ? "" : bytes;
 }
 
-int schema_row_read(sqlite3_stmt *stmt, struct row *ret)
+int schema_row_read(sqlite3_stmt *stmt, enum space space, struct row *ret)
 {
     int64_t type = sqlite3_column_int64(stmt, 2);
+    ret->space = (uint8_t)space;
     ret->key_hash = (uint64_t)sqlite3_column_int64(stmt, 0);
     ret->key = column_bytes(stmt, 1, &ret->key_len);
     ret->type = (uint8_t)type;
@@ -292,7 +396,7 @@ int schema_row_read(sqlite3_stmt *stmt, struct row *ret)
     bool expires = sqlite3_column_type(stmt, 5) != SQLITE_NULL;
     ret->expire_ms = expires ? sqlite3_column_int64(stmt, 5) : ROW_NO_EXPIRY;
     ret->wall_ms = sqlite3_column_int64(stmt, 6);
-    bool whole = type >= 0 && type <= UINT8_MAX && ret->key_hash == rows_hash(ret->key, ret->key_len) &&
+    bool whole = type >= 0 && type <= UINT8_MAX && ret->key_hash == rows_hash_in(space, ret->key, ret->key_len) &&
                  (uint64_t)sqlite3_column_int64(stmt, 7) == row_digest(ret);
     if (whole)
         return 0;
@@ -323,6 +427,7 @@ int schema_row_bind(sqlite3_stmt *stmt, const struct row *row, uint64_t digest)
 
 /* ---- meta ---- */
 
+/* The first META_NUMBERS_1 are those of version 1. What a space of keys adds to the hash is what the others do not. */
 static const struct meta_number {
     const char *name;
     size_t offset;
@@ -331,11 +436,18 @@ static const struct meta_number {
     {"applied_term", offsetof(struct meta, applied_term)},
     {"clock_ms", offsetof(struct meta, clock_ms)},
     {"revision", offsetof(struct meta, revision)},
-    {"keys", offsetof(struct meta, keys)},
-    {"keys_with_ttl", offsetof(struct meta, keys_with_ttl)},
+    {"keys", offsetof(struct meta, totals[SPACE_KEYS].count)},
+    {"keys_with_ttl", offsetof(struct meta, totals[SPACE_KEYS].expiring)},
     {"configuration_index", offsetof(struct meta, conf_index)},
+    {"sessions", offsetof(struct meta, totals[SPACE_SESSIONS].count)},
+    {"sessions_with_ttl", offsetof(struct meta, totals[SPACE_SESSIONS].expiring)},
+    {"sessions_hash", offsetof(struct meta, totals[SPACE_SESSIONS].hash)},
+    {"locks", offsetof(struct meta, totals[SPACE_LOCKS].count)},
+    {"locks_with_ttl", offsetof(struct meta, totals[SPACE_LOCKS].expiring)},
+    {"locks_hash", offsetof(struct meta, totals[SPACE_LOCKS].hash)},
 };
 #define META_NUMBERS (sizeof meta_numbers / sizeof meta_numbers[0])
+#define META_NUMBERS_1 7
 
 static uint64_t *meta_number_at(struct meta *m, size_t i)
 {
@@ -343,13 +455,13 @@ static uint64_t *meta_number_at(struct meta *m, size_t i)
 }
 
 /* Over all numbers and the state hash: a damaged `applied` would replay entries or skip them. */
-static uint64_t meta_digest(struct meta *m)
+static uint64_t meta_digest(struct meta *m, size_t n)
 {
     uint64_t parts[META_NUMBERS + 1];
-    for (size_t i = 0; i < META_NUMBERS; i++)
+    for (size_t i = 0; i < n; i++)
         parts[i] = htole64(*meta_number_at(m, i));
-    parts[META_NUMBERS] = htole64(m->hash);
-    return XXH3_64bits(parts, sizeof parts);
+    parts[n] = htole64(m->hash);
+    return XXH3_64bits(parts, (n + 1) * sizeof parts[0]);
 }
 
 static bool load_hex(sqlite3_stmt *stmt, uint64_t *ret)
@@ -398,20 +510,27 @@ int schema_meta_load(sqlite3 *db, struct meta *ret)
     struct meta m = {0};
     sqlite3_stmt *stmt = NULL;
     uint64_t digest = 0;
-    size_t found = 0;
-    int rc = schema_err(sqlite3_prepare_v2(db, "SELECT name, value FROM meta", -1, &stmt, NULL));
+    size_t found = 0, n;
+    int64_t version = 0;
+    int rc = schema_number(db, "PRAGMA user_version", &version);
+    if (rc == 0)
+        rc = schema_err(sqlite3_prepare_v2(db, "SELECT name, value FROM meta", -1, &stmt, NULL));
     int step = SQLITE_DONE;
     while (rc == 0 && (step = sqlite3_step(stmt)) == SQLITE_ROW)
         rc = load_name(stmt, &m, &digest, &found);
     if (rc == 0 && step != SQLITE_DONE)
         rc = schema_err(step);
     sqlite3_finalize(stmt);
-    if (rc == 0 && (found != META_NUMBERS + 2 || digest != meta_digest(&m)))
+    n = version == 1 ? META_NUMBERS_1 : META_NUMBERS;
+    if (rc == 0 && (found != n + 2 || digest != meta_digest(&m, n)))
         rc = STORE_ECORRUPT;
     if (rc != 0) {
         free(m.conf);
         return rc;
     }
+    m.totals[SPACE_KEYS].hash = m.hash;
+    for (size_t i = SPACE_KEYS + 1; i < SPACE_N; i++)
+        m.totals[SPACE_KEYS].hash -= m.totals[i].hash;
     *ret = m;
     return 0;
 }
@@ -460,7 +579,7 @@ int schema_meta_save(sqlite3 *db, const struct meta *m)
     if (rc == 0)
         rc = save_hex(stmt, "state_hash", m->hash);
     if (rc == 0)
-        rc = save_hex(stmt, "meta_digest", meta_digest(&copy));
+        rc = save_hex(stmt, "meta_digest", meta_digest(&copy, META_NUMBERS));
     if (rc == 0 && m->conf != NULL)
         rc = save_conf(stmt, m);
     sqlite3_finalize(stmt);

@@ -182,15 +182,18 @@ static int check_length(sqlite3 *db, uint64_t bytes, char error[SCHEMA_ERROR_BYT
     return STORE_ECORRUPT;
 }
 
-static int sum_rows(sqlite3 *db, struct rows_totals *ret)
+static int sum_rows(sqlite3 *db, enum space space, struct rows_total *ret)
 {
     sqlite3_stmt *stmt = NULL;
     struct row row;
-    int rc = schema_err(sqlite3_prepare_v2(db, "SELECT " SCHEMA_ROW " FROM keys", -1, &stmt, NULL));
+    bool there = false;
+    int rc = schema_has(db, space, &there);
+    if (rc != 0 || !there)
+        return rc;
+    rc = schema_prepare_in(db, "SELECT " SCHEMA_ROW " FROM", space, "", &stmt);
     int step = SQLITE_DONE;
-    *ret = (struct rows_totals){0};
     while (rc == 0 && (step = sqlite3_step(stmt)) == SQLITE_ROW) {
-        rc = schema_row_read(stmt, &row);
+        rc = schema_row_read(stmt, space, &row);
         if (rc != 0)
             break;
         ret->count++;
@@ -203,10 +206,11 @@ static int sum_rows(sqlite3 *db, struct rows_totals *ret)
     return rc;
 }
 
-static int check_rows(sqlite3 *db, const struct meta *m, const char *subject, char error[SCHEMA_ERROR_BYTES])
+static int check_space(sqlite3 *db, const struct meta *m, enum space space, const char *subject,
+                       char error[SCHEMA_ERROR_BYTES])
 {
-    struct rows_totals sum;
-    int rc = sum_rows(db, &sum);
+    struct rows_total sum = {0}, want = m->totals[space];
+    int rc = sum_rows(db, space, &sum);
     if (rc == STORE_ECORRUPT)
         snprintf(error, SCHEMA_ERROR_BYTES, "%s is damaged: row %" PRIu64 " does not have its digest", subject,
                  sum.count + 1);
@@ -214,13 +218,21 @@ static int check_rows(sqlite3 *db, const struct meta *m, const char *subject, ch
         schema_explain(db, rc, "checking a snapshot", error);
     if (rc != 0)
         return rc;
-    if (sum.hash == m->hash && sum.count == m->keys && sum.expiring == m->keys_with_ttl)
+    if (sum.hash == want.hash && sum.count == want.count && sum.expiring == want.expiring)
         return 0;
     snprintf(error, SCHEMA_ERROR_BYTES,
              "%s is damaged: its rows (%" PRIu64 ", hash %016" PRIx64 ") are not those it stands for (%" PRIu64
              ", hash %016" PRIx64 ")",
-             subject, sum.count, sum.hash, m->keys, m->hash);
+             subject, sum.count, sum.hash, want.count, want.hash);
     return STORE_ECORRUPT;
+}
+
+static int check_rows(sqlite3 *db, const struct meta *m, const char *subject, char error[SCHEMA_ERROR_BYTES])
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < SPACE_N; i++)
+        rc = check_space(db, m, (enum space)i, subject, error);
+    return rc;
 }
 
 /* A file whose origins cannot be read would be accepted and then never open. */

@@ -14,6 +14,8 @@
 #include "store/due.h"
 #include "store/family.h"
 #include "store/flush.h"
+#include "store/little.h"
+#include "store/lock.h"
 #include "store/rows_internal.h"
 #include "store/schema.h"
 #include <assert.h>
@@ -36,12 +38,14 @@
 #define STORE_CHECKPOINT_MS 10000 /* What is flushed becomes durable at the latest after so long. */
 #define STORE_DIRTY_BYTES_MIN ((size_t)1 << 20)
 #define STORE_ORIGINS_FIRST 8
+#define STORE_NO_MEMORY_FOR_DUE "out of memory for what is due"
 
-/* A due key the leader has named in a proposal. The proposal may be lost with its leadership: so it is remembered for a
+/* A due row the leader has named in a proposal. The proposal may be lost with its leadership: so it is remembered for a
  * while. */
 struct named {
     struct named *next;
     int64_t retry_ms;
+    enum space space;
     size_t len;
     void *key; /* malloc'ed. */
 };
@@ -53,12 +57,15 @@ struct store {
     unsigned flush_interval_ms;
     void (*notify)(void *ctx);
     void *notify_ctx;
+    void (*changed)(void *ctx, const struct store_event *event);
+    void *changed_ctx;
 
     sqlite3 *db; /* The loop thread's connection: reads only. */
     struct rows *rows;
     struct due *due;
     struct flusher *flusher;
     struct command command; /* The decoder's scratch. */
+    struct family_keeps keeps;
 
     uint64_t applied, applied_term, clock_ms, revision;
     uint64_t durable, durable_term;
@@ -142,6 +149,21 @@ uint64_t store_expired_total(const struct store *s)
 uint64_t store_keys_with_ttl(const struct store *s)
 {
     return s->rows == NULL ? 0 : rows_expiring(s->rows);
+}
+
+uint64_t store_sessions(const struct store *s)
+{
+    return s->rows == NULL ? 0 : rows_total(s->rows, SPACE_SESSIONS).count;
+}
+
+uint64_t store_locks(const struct store *s)
+{
+    return s->rows == NULL ? 0 : rows_total(s->rows, SPACE_LOCKS).count;
+}
+
+bool store_has_deadlines(const struct store *s)
+{
+    return s->rows != NULL && rows_all_expiring(s->rows) > 0;
 }
 
 size_t store_cache_bytes(const struct store *s)
@@ -286,6 +308,7 @@ static struct family family_of(struct store *s, struct outcome_buf *out, uint64_
                            .now_ms = now_ms,
                            .expired_total = &s->expired_total,
                            .value_bytes_max = BATCH_VALUE_BYTES_MAX,
+                           .keeps = &s->keeps,
                            .out = out};
 }
 
@@ -307,6 +330,8 @@ static int run_commands(struct store *s, const uint8_t *batch, size_t len, const
                         struct outcome_buf *out)
 {
     struct family f = family_of(s, out, s->clock_ms);
+    f.changed = s->changed;
+    f.changed_ctx = s->changed_ctx;
     if (h->value_bytes_max != 0)
         f.value_bytes_max = h->value_bytes_max;
     size_t at = BATCH_HEADER_BYTES, used;
@@ -394,7 +419,28 @@ int store_read(struct store *s, const uint8_t *command, size_t len, uint64_t now
     return rc;
 }
 
-/* ---- expiry ---- */
+void store_on_event(struct store *s, void (*changed)(void *ctx, const struct store_event *event), void *ctx)
+{
+    s->changed = changed;
+    s->changed_ctx = ctx;
+}
+
+int store_lock_standing(struct store *s, const void *name, size_t len, uint64_t token, enum store_standing *ret,
+                        uint64_t *ret_left_ms)
+{
+    static const enum store_standing standings[] = {
+        [LOCK_GONE] = STORE_GONE, [LOCK_WAITING] = STORE_WAITING, [LOCK_HELD] = STORE_HELD};
+    int64_t until_ms = ROW_NO_EXPIRY;
+    if (s->fatal != 0)
+        return s->fatal;
+    struct outcome_buf none = {0};
+    *ret = standings[lock_standing(s->rows, (struct bytes){.base = name, .len = len}, token, &until_ms)];
+    bool over = until_ms < 0 || (uint64_t)until_ms <= s->clock_ms;
+    *ret_left_ms = until_ms == ROW_NO_EXPIRY ? UINT64_MAX : over ? 0 : (uint64_t)until_ms - s->clock_ms;
+    return check_run(s, &none);
+}
+
+/* ---- deadlines ---- */
 
 static bool row_due(const struct row *row, uint64_t clock_ms)
 {
@@ -414,21 +460,19 @@ static void extend_horizon(struct store *s)
     if (due_horizon_ms(s->due) >= plus_ms(now_ms, STORE_DUE_WINDOW_MS / 2))
         return;
     due_set_horizon(s->due, plus_ms(now_ms, STORE_DUE_WINDOW_MS));
-    if (rows_expiring(s->rows) == 0)
+    if (rows_all_expiring(s->rows) == 0)
         s->due_read_ms = due_horizon_ms(s->due); /* Nothing there to be read. */
 }
 
 /* Take in what a flush has read of a new window; all: without a bound. */
 static int note_window(struct store *s, bool all)
 {
-    const void *key;
-    size_t len;
-    int64_t ms;
+    struct due_row row;
     for (size_t i = 0; all || i < STORE_DUE_NOTE_STEP; i++) {
-        if (!due_list_next(&s->window, &s->window_at, &key, &len, &ms))
+        if (!due_list_next(&s->window, &s->window_at, &row))
             break;
-        if (due_note(s->due, key, len, ms) != 0)
-            return fail(s, STORE_ENOMEM, "out of memory for keys that expire");
+        if (due_note(s->due, row.space, row.key, row.len, row.ms) != 0)
+            return fail(s, STORE_ENOMEM, STORE_NO_MEMORY_FOR_DUE);
     }
     if (s->window_at == s->window.len) {
         free(s->window.base);
@@ -448,12 +492,12 @@ static void named_pop(struct store *s)
     free(n);
 }
 
-static bool named_push(struct store *s, void *key, size_t len, int64_t retry_ms)
+static bool named_push(struct store *s, const struct due_row *due, int64_t retry_ms)
 {
     struct named *n = malloc(sizeof *n);
     if (n == NULL)
         return false;
-    *n = (struct named){.retry_ms = retry_ms, .len = len, .key = key};
+    *n = (struct named){.retry_ms = retry_ms, .space = due->space, .len = due->len, .key = (void *)due->key};
     *s->named_end = n;
     s->named_end = &n->next;
     return true;
@@ -466,9 +510,10 @@ static void retry_named(struct store *s, uint64_t clock_ms)
         struct named *n = s->named;
         if (n->retry_ms > 0 && (uint64_t)n->retry_ms > clock_ms)
             return;
-        const struct row *row = rows_get(s->rows, n->key, n->len);
-        if (row != NULL && row->expire_ms != ROW_NO_EXPIRY && due_note(s->due, n->key, n->len, row->expire_ms) != 0) {
-            fail(s, STORE_ENOMEM, "out of memory for keys that expire");
+        const struct row *row = rows_get_in(s->rows, n->space, n->key, n->len);
+        if (row != NULL && row->expire_ms != ROW_NO_EXPIRY &&
+            due_note(s->due, n->space, n->key, n->len, row->expire_ms) != 0) {
+            fail(s, STORE_ENOMEM, STORE_NO_MEMORY_FOR_DUE);
             return;
         }
         named_pop(s);
@@ -483,48 +528,104 @@ uint64_t store_next_due_ms(const struct store *s)
     if (s->named != NULL && s->named->retry_ms < next)
         next = s->named->retry_ms;
     /* Keys beyond the horizon: without traffic it is the leader's asking that moves it. */
-    if (rows_expiring(s->rows) > 0 && due_horizon_ms(s->due) - STORE_DUE_WINDOW_MS / 2 < next)
+    if (rows_all_expiring(s->rows) > 0 && due_horizon_ms(s->due) - STORE_DUE_WINDOW_MS / 2 < next)
         next = due_horizon_ms(s->due) - STORE_DUE_WINDOW_MS / 2;
     return next == INT64_MAX ? UINT64_MAX : next < 0 ? 0 : (uint64_t)next;
 }
 
-/* Take one hint. True: the key is due and now named; ret is it, kept by the list of named keys. */
-static bool take_due(struct store *s, uint64_t clock_ms, void *key, size_t len, struct bytes *ret)
+/* Take one hint. True: the row is due and now named; its key is kept by the list of named rows. */
+static bool take_due(struct store *s, uint64_t clock_ms, struct due_row *due, uint64_t *ret_version)
 {
-    const struct row *row = rows_get(s->rows, key, len);
-    bool due = row != NULL && row_due(row, clock_ms);
-    bool kept = due && named_push(s, key, len, plus_ms(clock_ms, STORE_DUE_RETRY_MS));
-    if (kept) {
-        *ret = (struct bytes){.base = key, .len = len};
+    void *key = (void *)due->key;
+    const struct row *row = rows_get_in(s->rows, due->space, key, due->len);
+    bool is_due = row != NULL && row_due(row, clock_ms);
+    if (is_due && named_push(s, due, plus_ms(clock_ms, STORE_DUE_RETRY_MS))) {
+        *ret_version = row->version;
         return true;
     }
-    if (row != NULL && row->expire_ms != ROW_NO_EXPIRY && due_note(s->due, key, len, row->expire_ms) != 0)
-        fail(s, STORE_ENOMEM, "out of memory for keys that expire");
+    if (row != NULL && row->expire_ms != ROW_NO_EXPIRY &&
+        due_note(s->due, due->space, key, due->len, row->expire_ms) != 0)
+        fail(s, STORE_ENOMEM, STORE_NO_MEMORY_FOR_DUE);
     free(key);
     return false;
 }
 
-size_t store_due(struct store *s, uint64_t clock_ms, size_t max, struct command_buf *ret)
+/* What is named, sorted by what it is. */
+struct due_names {
+    struct bytes *args[SPACE_N]; /* max + 1 of them, or for sessions twice as many: each with the version seen. */
+    uint8_t (*versions)[8];
+    uint32_t n[SPACE_N];
+};
+
+static bool due_names_init(struct due_names *d, size_t max)
 {
-    struct bytes *keys = s->fatal != 0 ? NULL : malloc((max + 1) * sizeof *keys);
-    size_t n = 0, len;
-    void *key;
-    int64_t ms;
-    if (keys == NULL)
-        return 0; /* Out of memory: tried again when the leader asks again. */
+    *d = (struct due_names){0};
+    d->versions = malloc((max + 1) * sizeof *d->versions);
+    bool ok = d->versions != NULL;
+    for (size_t i = 0; i < SPACE_N; i++) {
+        d->args[i] = malloc(2 * (max + 1) * sizeof(struct bytes));
+        ok = ok && d->args[i] != NULL;
+    }
+    return ok;
+}
+
+static void due_names_release(struct due_names *d)
+{
+    free(d->versions);
+    for (size_t i = 0; i < SPACE_N; i++)
+        free(d->args[i]);
+}
+
+static void due_names_add(struct due_names *d, const struct due_row *due, uint64_t version)
+{
+    struct bytes *args = d->args[due->space];
+    uint32_t *n = &d->n[due->space];
+    if (due->space == SPACE_SESSIONS) {
+        uint8_t *text = d->versions[*n / 2];
+        little_put_u64(text, version);
+        args[*n + 1] = (struct bytes){.base = text, .len = sizeof d->versions[0]};
+    }
+    args[*n] = (struct bytes){.base = due->key, .len = due->len};
+    *n += due->space == SPACE_SESSIONS ? 2 : 1;
+}
+
+/* Rows whose naming finds no memory are named all the same, and so tried again. */
+static uint32_t due_names_encode(const struct due_names *d, struct command_buf *ret)
+{
+    static const enum command_op ops[SPACE_N] = {
+        [SPACE_KEYS] = OP_EXPIRED, [SPACE_SESSIONS] = OP_SESSION_EXPIRED, [SPACE_LOCKS] = OP_LOCK_DUE};
+    uint32_t commands = 0;
+    for (size_t i = 0; i < SPACE_N; i++)
+        commands += d->n[i] > 0 && command_add(ret, ops[i], 0, NULL, 0, d->args[i], d->n[i]) >= 0;
+    return commands;
+}
+
+uint32_t store_due(struct store *s, uint64_t clock_ms, size_t max, struct command_buf *ret)
+{
+    struct due_names names;
+    struct due_row due;
+    size_t n = 0;
+    if (s->fatal != 0)
+        return 0;
     if (clock_ms > s->ahead_ms)
         s->ahead_ms = clock_ms;
     extend_horizon(s);
     retry_named(s, clock_ms);
-    for (size_t tries = max + STORE_DUE_STALE_STEP; tries > 0 && n < max; tries--) {
-        if (!due_take(s->due, plus_ms(clock_ms, 0), &key, &len, &ms))
+    bool ok = due_names_init(&names, max); /* Out of memory: tried again when the leader asks again. */
+    for (size_t tries = max + STORE_DUE_STALE_STEP; ok && tries > 0 && n < max; tries--) {
+        uint64_t version = 0;
+        void *key;
+        if (!due_take(s->due, plus_ms(clock_ms, 0), &due.space, &key, &due.len, &due.ms))
             break;
-        n += take_due(s, clock_ms, key, len, &keys[n]);
+        due.key = key;
+        if (!take_due(s, clock_ms, &due, &version))
+            continue;
+        due_names_add(&names, &due, version);
+        n++;
     }
-    if (n > 0 && command_add(ret, OP_EXPIRED, 0, NULL, 0, keys, (uint32_t)n) < 0)
-        n = 0; /* Named all the same, and so tried again. */
-    free(keys);
-    return n;
+    uint32_t commands = ok ? due_names_encode(&names, ret) : 0;
+    due_names_release(&names);
+    return commands;
 }
 
 /* ---- flushes ---- */
@@ -559,8 +660,8 @@ static void copy_meta(const struct store *s, struct meta *m)
     m->applied_term = s->applied_term;
     m->clock_ms = s->clock_ms;
     m->revision = s->revision;
-    m->keys = rows_count(s->rows);
-    m->keys_with_ttl = rows_expiring(s->rows);
+    for (size_t i = 0; i < SPACE_N; i++)
+        m->totals[i] = rows_total(s->rows, (enum space)i);
     m->hash = rows_state_hash(s->rows);
     m->conf_index = s->conf_index;
 }
@@ -795,8 +896,7 @@ static int load(struct store *s, char error[SCHEMA_ERROR_BYTES])
     if (rc != 0)
         return schema_explain(s->db, rc, "reading the origins", error);
     s->origins_cap = s->n_origins;
-    struct rows_totals totals = {.count = m.keys, .expiring = m.keys_with_ttl, .hash = m.hash};
-    rc = rows_open(s->db, s->cache_bytes, &totals, &s->rows);
+    rc = rows_open(s->db, s->cache_bytes, m.totals, &s->rows);
     return rc == 0 ? 0 : schema_explain(s->db, rc, "preparing to read the state file", error);
 }
 
@@ -809,11 +909,11 @@ static int load_due(struct store *s, char error[SCHEMA_ERROR_BYTES])
     s->due_read_ms = due_horizon_ms(s->due);
     int rc = due_list_read(s->db, INT64_MIN, s->due_read_ms, &s->window);
     if (rc != 0)
-        return schema_explain(s->db, rc, "reading keys that expire", error);
+        return schema_explain(s->db, rc, "reading what is due next", error);
     s->window_at = 0;
     rc = note_window(s, true);
     if (rc != 0)
-        schema_explain(NULL, rc, "reading keys that expire", error);
+        schema_explain(NULL, rc, "reading what is due next", error);
     return rc;
 }
 
@@ -901,6 +1001,7 @@ void store_abandon(struct store *s)
         return;
     detach(s);
     command_release(&s->command);
+    family_keeps_release(&s->keeps);
     free(s->dir);
     free(s->path);
     free(s);

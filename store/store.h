@@ -3,6 +3,7 @@
  * thread) unless a comment says otherwise; a flusher thread of its own does what waits for a disk. */
 #pragma once
 #include "store/command.h"
+#include "store/event.h"
 #include "store/outcome.h"
 #include <stdatomic.h>
 
@@ -50,6 +51,9 @@ uint64_t store_hash(const struct store *s);          /* Order-independent hash o
 uint64_t store_keys(const struct store *s);          /* Rows, those due but not yet removed included. */
 uint64_t store_expired_total(const struct store *s); /* Keys removed by expiry since start. */
 uint64_t store_keys_with_ttl(const struct store *s);
+uint64_t store_sessions(const struct store *s);
+uint64_t store_locks(const struct store *s);     /* Held or waited for. */
+bool store_has_deadlines(const struct store *s); /* Is there anything, of any kind, that will be due? */
 size_t store_cache_bytes(const struct store *s);
 size_t store_dirty_bytes(const struct store *s); /* The daemon stops taking writes when this runs away. */
 /* Disk space that taking the dirty rows into the file may need, its journal included: an estimate, rather too high. */
@@ -77,6 +81,9 @@ enum store_applied {
  * Errors: STORE_ENOMEM, STORE_EIO, STORE_ECORRUPT, STORE_EVERSION: this node must stop. */
 int store_apply(struct store *s, uint64_t index, uint64_t term, const uint8_t *batch, size_t len,
                 struct outcome_buf *ret_outcomes, enum store_applied *ret);
+/* Whom to tell, while an entry is applied, what happened in it that others may wait for. The event is borrowed for the
+ * call, which must not call back into the store. */
+void store_on_event(struct store *s, void (*changed)(void *ctx, const struct store_event *event), void *ctx);
 /* An entry without commands (barrier). */
 void store_skip(struct store *s, uint64_t index, uint64_t term);
 /* A committed membership configuration: opaque bytes, kept for snapshots. Borrowed, copied. */
@@ -91,10 +98,17 @@ const uint8_t *store_configuration(const struct store *s, size_t *ret_len, uint6
 int store_read(struct store *s, const uint8_t *command, size_t len, uint64_t now_ms, struct outcome_buf *ret,
                size_t *ret_used);
 
-/* Expiry, for the leader. The earliest clock at which a key is due, UINT64_MAX when none is known. */
+/* Where the request for a lock with this token stands now. left_ms: what is left of its hold or of its wait on the
+ * replicated clock, UINT64_MAX when it is not bounded. Errors as store_apply(). */
+enum store_standing { STORE_GONE, STORE_WAITING, STORE_HELD };
+int store_lock_standing(struct store *s, const void *name, size_t len, uint64_t token, enum store_standing *ret,
+                        uint64_t *ret_left_ms);
+
+/* Deadlines, for the leader. The earliest clock at which something is due, UINT64_MAX when nothing is known to be. */
 uint64_t store_next_due_ms(const struct store *s);
-/* Append one OP_EXPIRED command naming up to max keys due at clock_ms. Returns how many it named. */
-size_t store_due(struct store *s, uint64_t clock_ms, size_t max, struct command_buf *ret);
+/* Append commands naming up to max things due at clock_ms: one OP_EXPIRED, OP_SESSION_EXPIRED and OP_LOCK_DUE at most.
+ * Returns how many commands. */
+uint32_t store_due(struct store *s, uint64_t clock_ms, size_t max, struct command_buf *ret);
 
 /* The flusher. store_poll() takes in finished flushes and starts the next when it is time: call it after
  * notify() and at least every flush interval. now_ms: any monotonic clock.

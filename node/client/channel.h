@@ -20,7 +20,7 @@ struct channel {
     char why[128];         /* The last failure, for people. */
 };
 
-/* Monotonic. */
+/* Never set by anybody, and counts the time that a machine sleeps: leases go on meanwhile. */
 int64_t channel_now_ms(void);
 
 void channel_init(struct channel *ch);

@@ -1,14 +1,16 @@
 /* client.c - one call: attempts at one node after another until an answer or the deadline.
  *   attempt: take a seat --> send --> receive --> judge the reply
  *               |             |          |             `-- not now (CLUSTERDOWN, ...): pause, next node
- *               |             |          `-- lost: a read goes on to the next node, a write is unknown
+ *               |             |          `-- lost: a read or a write with a serial goes on to the next node, another
+ *               |             |              write is unknown
  *               `-------------`-- not done for sure: next node
  * Invariants: between calls the connection holds no answer that is still owed; after any failure in the middle of
  * one the connection is closed. Failure: every way out that is not 0 leaves a sentence in c->message. */
 #include "node/client/client.h"
-#include "node/client/seat.h"
+#include "node/client/keeper.h"
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,17 +21,24 @@
 #define PAUSE_MS_MIN 10
 #define PAUSE_MS_MAX 100
 #define OUT_BYTES_KEPT (256 << 10)
+#define CLOSE_MS_MAX 500 /* For telling that the session ends. */
+#define ONCE_ARGS 5      /* ONCE session serial ACK n */
 
 struct client {
     struct seat seat;
     unsigned timeout_ms;
-    pid_t pid;           /* The process that may use the seat's connection. */
-    struct resp_buf out; /* The call under way as bytes. */
-    const char *node;    /* Name of the last node that answered. */
+    pid_t pid;               /* The process that may use the seat's connection. */
+    struct resp_buf out;     /* The call under way as bytes. */
+    const char *node;        /* Name of the last node that answered. */
+    unsigned session_ttl_ms; /* 0: there are no sessions. */
+    char *session_name;      /* NULL: the host and the process. */
+    uint64_t session;        /* 0: none. */
+    uint64_t serial;         /* Of the last write. */
+    struct keeper *keeper;
     char message[SEAT_MESSAGE_MAX + 128];
 };
 
-/* ---- Opening and closing ---- */
+/* ---- Opening ---- */
 
 static const char *or_environment(const char *given, const char *variable)
 {
@@ -66,22 +75,15 @@ int client_open(const struct client_options *options, struct client **ret)
     c->pid = getpid();
     c->node = "";
     c->timeout_ms = options->timeout_ms != 0 ? options->timeout_ms : CLIENT_TIMEOUT_MS_DEFAULT;
-    if (!copy_credential(options->user, "HOLDFAST_USER", &c->seat.user) ||
+    c->session_ttl_ms = options->session_ttl_ms;
+    bool named = options->session_name == NULL || (c->session_name = strdup(options->session_name)) != NULL;
+    if (!named || !copy_credential(options->user, "HOLDFAST_USER", &c->seat.user) ||
         !copy_credential(options->password, "HOLDFAST_PASSWORD", &c->seat.password)) {
         client_close(c);
         return CLIENT_ENOMEM;
     }
     *ret = c;
     return set_nodes(c, options->nodes);
-}
-
-void client_close(struct client *c)
-{
-    if (c == NULL)
-        return;
-    seat_release(&c->seat);
-    resp_buf_release(&c->out);
-    free(c);
 }
 
 const char *client_message(const struct client *c)
@@ -126,6 +128,9 @@ enum attempt {
 struct call {
     bool is_write;
     int64_t deadline_ms;
+    unsigned wait_ms;            /* How long the server may take on purpose. */
+    bool is_once;                /* A write that may be sent again. */
+    bool maybe;                  /* It may have been done. */
     size_t n;                    /* Requests in c->out. */
     struct resp_value **replies; /* n of them; NULL where none has come. */
     int rc;
@@ -160,7 +165,8 @@ static enum attempt leave(struct client *c, struct call *call, int rc)
 static enum attempt lost(struct client *c, struct call *call, int rc)
 {
     rc = seat_from_channel(&c->seat, c->seat.at, &c->seat.channel, rc);
-    if (rc != CLIENT_EUNAVAILABLE || !call->is_write)
+    call->maybe = true;
+    if (rc != CLIENT_EUNAVAILABLE || !call->is_write || call->is_once)
         return leave(c, call, rc);
     snprintf(c->message, sizeof c->message, "the request was sent, and no answer came: %s", c->seat.message);
     seat_leave(&c->seat, true);
@@ -174,9 +180,10 @@ static bool reply_is_one_of(const struct resp_value *reply, const char *const *w
     return *words != NULL;
 }
 
+/* An UNKNOWN write with a serial is asked about again, to learn what became of it. */
 static enum attempt judge(const struct resp_value *reply, struct call *call)
 {
-    static const char *const not_now[] = {"CLUSTERDOWN", "TRYAGAIN", "OVERLOADED", "LOADING", NULL};
+    static const char *const not_now[] = {"CLUSTERDOWN", "TRYAGAIN", "OVERLOADED", "LOADING", "UNBLOCKED", NULL};
     static const char *const denied[] = {"NOAUTH", "WRONGPASS", "NOPERM", NULL};
     if (reply->type != RESP_ERROR)
         return ATTEMPT_DONE;
@@ -184,9 +191,10 @@ static enum attempt judge(const struct resp_value *reply, struct call *call)
         return ATTEMPT_LATER;
     if (reply_is_one_of(reply, denied))
         return failed(call, CLIENT_EDENIED);
-    if (seat_reply_is(reply, "UNKNOWN"))
-        return call->is_write ? failed(call, CLIENT_EUNKNOWN) : ATTEMPT_LATER;
-    return ATTEMPT_DONE;
+    if (!seat_reply_is(reply, "UNKNOWN"))
+        return ATTEMPT_DONE;
+    call->maybe = true;
+    return call->is_write && !call->is_once ? failed(call, CLIENT_EUNKNOWN) : ATTEMPT_LATER;
 }
 
 /* The whole pipeline's verdict is that of the first reply that is no answer. */
@@ -204,12 +212,14 @@ static enum attempt judge_all(struct client *c, struct call *call)
     return ATTEMPT_DONE;
 }
 
-/* A read may be asked elsewhere, so one silent node gets half of the time only. */
+/* What may be asked elsewhere gives one silent node half of the time only. */
 static int64_t answer_deadline(const struct client *c, const struct call *call)
 {
-    int64_t now = channel_now_ms();
-    bool has_other = !call->is_write && c->seat.n_nodes > 1;
-    return has_other ? now + (call->deadline_ms - now) / 2 : call->deadline_ms;
+    int64_t now = channel_now_ms(), left = call->deadline_ms - now;
+    bool has_other = (!call->is_write || call->is_once) && c->seat.n_nodes > 1;
+    if (!has_other)
+        return call->deadline_ms;
+    return left > call->wait_ms ? now + call->wait_ms + (left - call->wait_ms) / 2 : now + left / 2;
 }
 
 static enum attempt attempt(struct client *c, struct call *call)
@@ -249,6 +259,11 @@ static void pause_before_retry(unsigned n_pauses, int64_t deadline_ms)
 
 static int unavailable(struct client *c, const struct call *call)
 {
+    if (call->is_write && call->maybe) {
+        snprintf(c->message, sizeof c->message, "the request was sent, and no node could tell what became of it: %s",
+                 call->last);
+        return CLIENT_EUNKNOWN;
+    }
     snprintf(c->message, sizeof c->message, "not done within %u ms; last: %s", c->timeout_ms, call->last);
     return CLIENT_EUNAVAILABLE;
 }
@@ -266,7 +281,7 @@ static void note_not_done(struct client *c, struct call *call, enum attempt outc
 static bool is_time_for_another(const struct call *call)
 {
     int64_t left = call->deadline_ms - channel_now_ms();
-    return left > 0 && !(call->is_write && left < call->refusal_ms);
+    return left > 0 && !(call->is_write && !call->is_once && left < call->refusal_ms);
 }
 
 static int run(struct client *c, struct call *call)
@@ -293,13 +308,21 @@ static void check_process(struct client *c)
     if (c->pid == getpid())
         return;
     channel_close(&c->seat.channel); /* Only our copy of it: the parent's goes on undisturbed. */
+    keeper_abandon(c->keeper);
+    c->keeper = NULL;
+    c->session = 0;
     c->pid = getpid();
+}
+
+static int no_memory(struct client *c)
+{
+    snprintf(c->message, sizeof c->message, "out of memory");
+    return CLIENT_ENOMEM;
 }
 
 /* The start of every call. */
 static int begin(struct client *c, size_t n, const struct client_request *requests)
 {
-    check_process(c);
     c->message[0] = '\0';
     if (c->out.failed || c->out.cap > OUT_BYTES_KEPT)
         resp_buf_release(&c->out);
@@ -308,34 +331,181 @@ static int begin(struct client *c, size_t n, const struct client_request *reques
         assert(requests[i].argc > 0);
         seat_encode(&c->out, requests[i].argc, requests[i].argv, requests[i].lens);
     }
-    if (!c->out.failed)
-        return 0;
-    snprintf(c->message, sizeof c->message, "out of memory");
-    return CLIENT_ENOMEM;
+    return c->out.failed ? no_memory(c) : 0;
 }
 
-static int call_many(struct client *c, bool is_write, size_t n, const struct client_request *requests,
-                     struct resp_value **replies)
+static int call_many(struct client *c, struct call *call, const struct client_request *requests)
 {
-    struct call call = {.is_write = is_write, .n = n, .replies = replies};
-    call.deadline_ms = channel_now_ms() + c->timeout_ms;
-    int rc = begin(c, n, requests);
+    int rc = begin(c, call->n, requests);
     if (rc == 0)
-        rc = run(c, &call);
+        rc = run(c, call);
     if (rc == 0)
         c->message[0] = '\0';
+    return rc;
+}
+
+/* ---- The session ---- */
+
+static void drop_session(struct client *c)
+{
+    keeper_stop(c->keeper);
+    c->keeper = NULL;
+    c->session = 0;
+}
+
+/* An opening whose answer is lost leaves a session behind that nobody renews. So it may be sent again like a read. */
+static int open_session(struct client *c, int64_t deadline_ms)
+{
+    char ttl[16], host[HOST_NAME_MAX + 1] = "", name[HOST_NAME_MAX + 32];
+    const char *const argv[] = {"SESSION", "OPEN", "TTL",
+                                ttl,       "NAME", c->session_name != NULL ? c->session_name : name};
+    const struct client_request request = {6, argv, NULL};
+    struct resp_value *reply = NULL;
+    struct call call = {.deadline_ms = deadline_ms, .n = 1, .replies = &reply};
+    snprintf(ttl, sizeof ttl, "%u", c->session_ttl_ms);
+    gethostname(host, sizeof host - 1);
+    snprintf(name, sizeof name, "%s:%ld", host, (long)getpid());
+    int64_t sent_ms = channel_now_ms();
+    int rc = call_many(c, &call, &request);
+    if (rc == 0 && reply->type != RESP_INT) {
+        snprintf(c->message, sizeof c->message, "%s: no session: %s", c->node,
+                 reply->type == RESP_ERROR ? reply->bytes : "an answer of another kind");
+        rc = CLIENT_EPROTOCOL;
+    }
+    uint64_t session = rc == 0 ? (uint64_t)reply->n : 0;
+    resp_value_free(reply);
+    if (rc == 0 && keeper_start(&c->seat, session, c->session_ttl_ms, sent_ms, &c->keeper) != 0)
+        rc = no_memory(c);
+    if (rc == 0) {
+        c->session = session;
+        c->serial = 0;
+    }
+    return rc;
+}
+
+uint64_t client_session(const struct client *c)
+{
+    return c->session;
+}
+
+bool client_session_alive(struct client *c, uint64_t session)
+{
+    check_process(c);
+    return session != 0 && session == c->session && keeper_alive(c->keeper);
+}
+
+/* The request with ONCE session serial ACK n before it. */
+static void encode_once(struct client *c, const struct client_request *request)
+{
+    char numbers[3][24];
+    const uint64_t values[3] = {c->session, c->serial, c->serial - 1};
+    const char *const head[ONCE_ARGS] = {"ONCE", numbers[0], numbers[1], "ACK", numbers[2]};
+    for (int i = 0; i < 3; i++)
+        snprintf(numbers[i], sizeof numbers[i], "%llu", (unsigned long long)values[i]);
+    resp_array(&c->out, (size_t)request->argc + ONCE_ARGS);
+    for (int i = 0; i < ONCE_ARGS; i++)
+        resp_bulk(&c->out, head[i], strlen(head[i]));
+    for (int i = 0; i < request->argc; i++)
+        resp_bulk(&c->out, request->argv[i], request->lens != NULL ? request->lens[i] : strlen(request->argv[i]));
+}
+
+/* One write through the session there is, under a serial of its own. */
+static int run_once(struct client *c, struct call *call, const struct client_request *request)
+{
+    c->serial++;
+    int rc = begin(c, 0, NULL);
+    if (rc == 0)
+        encode_once(c, request);
+    if (rc == 0 && c->out.failed)
+        rc = no_memory(c);
+    int64_t sent_ms = channel_now_ms();
+    if (rc == 0)
+        rc = run(c, call);
+    if (rc != 0)
+        return rc;
+    c->message[0] = '\0';
+    if (call->replies[0]->type != RESP_ERROR) /* A refusal may be the node's own, which renews nothing. */
+        keeper_renewed(c->keeper, sent_ms);
+    return 0;
+}
+
+/* The session has ended. A write that was never sent before was not done: it may go through a new session. One that was
+ * may have been done while the session lived. */
+static int session_ended(struct client *c, struct call *call)
+{
+    drop_session(c);
+    drop_replies(call);
+    snprintf(c->message, sizeof c->message, "the session ended before the write's outcome was known");
+    if (call->maybe)
+        return CLIENT_EUNKNOWN;
+    return channel_now_ms() < call->deadline_ms ? 0 : CLIENT_EUNAVAILABLE;
+}
+
+static int call_once(struct client *c, struct call *call, const struct client_request *request)
+{
+    call->is_once = true;
+    for (;;) {
+        int rc = c->session == 0 ? open_session(c, call->deadline_ms - call->wait_ms) : 0;
+        if (rc == 0)
+            rc = run_once(c, call, request);
+        if (rc != 0 || !seat_reply_is(call->replies[0], "SESSIONEXPIRED"))
+            return rc;
+        rc = session_ended(c, call);
+        if (rc != 0)
+            return rc;
+    }
+}
+
+/* Nobody waits long for it: an unanswered session ends by itself. */
+static void close_session(struct client *c)
+{
+    char session[24];
+    const char *const argv[] = {"SESSION", "CLOSE", session};
+    struct resp_value *reply = NULL;
+    int64_t deadline_ms = channel_now_ms() + (c->timeout_ms < CLOSE_MS_MAX ? c->timeout_ms : CLOSE_MS_MAX);
+    snprintf(session, sizeof session, "%llu", (unsigned long long)c->session);
+    drop_session(c);
+    c->out.len = 0;
+    seat_encode(&c->out, 3, argv, NULL);
+    if (!c->out.failed && seat_take(&c->seat, deadline_ms) == 0 &&
+        channel_send(&c->seat.channel, c->out.base, c->out.len, deadline_ms) == 0)
+        channel_receive(&c->seat.channel, deadline_ms, &reply);
+    resp_value_free(reply);
+}
+
+void client_close(struct client *c)
+{
+    if (c == NULL)
+        return;
+    check_process(c);
+    if (c->session != 0)
+        close_session(c);
+    seat_release(&c->seat);
+    resp_buf_release(&c->out);
+    free(c->session_name);
+    free(c);
+}
+
+/* ---- The calls ---- */
+
+int client_call_wait(struct client *c, bool is_write, unsigned wait_ms, int argc, const char *const *argv,
+                     const size_t *lens, struct resp_value **ret)
+{
+    const struct client_request request = {argc, argv, lens};
+    struct resp_value *reply = NULL;
+    struct call call = {.is_write = is_write, .wait_ms = wait_ms, .n = 1, .replies = &reply};
+    call.deadline_ms = channel_now_ms() + c->timeout_ms + wait_ms;
+    check_process(c);
+    int rc = is_write && c->session_ttl_ms != 0 ? call_once(c, &call, &request) : call_many(c, &call, &request);
+    if (rc == 0)
+        *ret = reply;
     return rc;
 }
 
 int client_call(struct client *c, bool is_write, int argc, const char *const *argv, const size_t *lens,
                 struct resp_value **ret)
 {
-    struct client_request request = {argc, argv, lens};
-    struct resp_value *reply = NULL;
-    int rc = call_many(c, is_write, 1, &request, &reply);
-    if (rc == 0)
-        *ret = reply;
-    return rc;
+    return client_call_wait(c, is_write, 0, argc, argv, lens, ret);
 }
 
 int client_read_many(struct client *c, size_t n, const struct client_request *requests, struct resp_value **ret)
@@ -343,7 +513,9 @@ int client_read_many(struct client *c, size_t n, const struct client_request *re
     if (n == 0)
         return 0;
     struct resp_value **replies = calloc(n, sizeof *replies);
-    int rc = replies == NULL ? CLIENT_ENOMEM : call_many(c, false, n, requests, replies);
+    struct call call = {.deadline_ms = channel_now_ms() + c->timeout_ms, .n = n, .replies = replies};
+    check_process(c);
+    int rc = replies == NULL ? no_memory(c) : call_many(c, &call, requests);
     if (rc == 0)
         memcpy(ret, replies, n * sizeof *ret);
     free(replies);
@@ -371,6 +543,7 @@ int client_call_node(struct client *c, int node, int argc, const char *const *ar
     int64_t deadline_ms = channel_now_ms() + c->timeout_ms;
     struct client_request request = {argc, argv, lens};
     struct channel channel;
+    check_process(c);
     int rc = begin(c, 1, &request);
     if (rc != 0)
         return rc;

@@ -3,8 +3,13 @@
  *
  * Which retries are safe: a request that was certainly not executed (no connection, one that broke before the whole
  * request was handed over, CLUSTERDOWN, TRYAGAIN, OVERLOADED, LOADING) is sent again, to the next node, until the
- * deadline. A request that may have been executed (the connection broke later, or UNKNOWN came back) is sent again
- * only when it is a read; a write gives CLIENT_EUNKNOWN. */
+ * deadline. A request that may have been executed (the connection broke later, or UNKNOWN came back) is sent again when
+ * it is a read, or when the client has a session: then each write carries a serial number, under which the cluster does
+ * it once, and gives each repeat the first answer. A write without one gives CLIENT_EUNKNOWN.
+ *
+ * The session is opened by the first write that needs it and kept alive by a thread with a connection of its own. When
+ * it is lost all the same (the client was cut off, or stopped, for longer than its time to live), the next write opens
+ * a new one; only a write that was under way just then may end as CLIENT_EUNKNOWN. */
 #pragma once
 #include "node/resp/value.h"
 
@@ -23,6 +28,8 @@ struct client_options {
     const char *nodes;           /* "host:port[,host:port...]"; NULL: HOLDFAST_NODES, else 127.0.0.1:7401,:7402,:7403 */
     unsigned timeout_ms;         /* Deadline of one call, connecting and retries included; 0: 5,000 */
     const char *user, *password; /* NULL: HOLDFAST_USER, HOLDFAST_PASSWORD, else none */
+    unsigned session_ttl_ms;     /* 0: no session */
+    const char *session_name;    /* Shown to others; NULL: this machine's name and the process id */
 };
 #define CLIENT_NODES_MAX 16
 #define CLIENT_TIMEOUT_MS_DEFAULT 5000
@@ -41,6 +48,14 @@ const char *client_node(const struct client *c);
  * server's refusal is an answer), freed by the caller. is_write decides what a lost connection means (see above). */
 int client_call(struct client *c, bool is_write, int argc, const char *const *argv, const size_t *lens,
                 struct resp_value **ret);
+/* The same for a command that the server answers only after up to wait_ms, on top of the deadline. */
+int client_call_wait(struct client *c, bool is_write, unsigned wait_ms, int argc, const char *const *argv,
+                     const size_t *lens, struct resp_value **ret);
+/* The id of the session, for comparing: 0 when there is none (yet, or any more). */
+uint64_t client_session(const struct client *c);
+/* Is that session still the client's, and alive for sure? False for 0. Judged without asking anybody, and never
+ * optimistic; safe as long as this machine's clock does not run slower than the cluster's. */
+bool client_session_alive(struct client *c, uint64_t session);
 /* n requests at once in one pipeline to one node, reads only. On 0 ret[0..n) are the replies. */
 struct client_request {
     int argc;
@@ -58,4 +73,4 @@ const char *client_node_name(const struct client *c, int node);
  * or the list is full. */
 int client_add_node(struct client *c, const char *address);
 /* A fork()ed child must not share its parent's sockets: every call checks whether the process changed since
- * client_open(), and if so lets go of the inherited connection, saying nothing on it, and makes its own. */
+ * client_open(), and if so lets go of the inherited connection and session, saying nothing on it, and makes its own. */

@@ -193,3 +193,13 @@ void seat_release(struct seat *s)
     free(s->password);
     free(s->user);
 }
+
+bool seat_init_like(struct seat *ret, const struct seat *like)
+{
+    *ret = (struct seat){.n_nodes = like->n_nodes, .at = like->at};
+    memcpy(ret->nodes, like->nodes, sizeof ret->nodes);
+    channel_init(&ret->channel);
+    ret->user = like->user == NULL ? NULL : strdup(like->user);
+    ret->password = like->password == NULL ? NULL : strdup(like->password);
+    return (like->user == NULL || ret->user != NULL) && (like->password == NULL || ret->password != NULL);
+}

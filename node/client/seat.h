@@ -24,6 +24,8 @@ void seat_leave(struct seat *s, bool failed);
 /* A connection of one's own to one node, authenticated. On failure *ret is closed. */
 int seat_visit(struct seat *s, int node, int64_t deadline_ms, struct channel *ret);
 void seat_release(struct seat *s);
+/* A seat of one's own with the same nodes and credentials, not taken yet. False: out of memory, release it. */
+bool seat_init_like(struct seat *ret, const struct seat *like);
 
 /* A channel's error as a client's, and as a sentence in s->message. */
 int seat_from_channel(struct seat *s, int node, const struct channel *ch, int rc);

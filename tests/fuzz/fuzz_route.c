@@ -35,6 +35,12 @@ uint64_t replica_leader(const struct replica *r)
     return r->leader;
 }
 
+void replica_status(const struct replica *r, struct replica_status *ret)
+{
+    (void)r;
+    memset(ret, 0, sizeof *ret); /* Alone: there is nobody to tell of events. */
+}
+
 uint64_t replica_term(const struct replica *r)
 {
     return r->term;
@@ -110,9 +116,14 @@ void conn_unref(struct conn *c)
     c->refs--;
 }
 
-struct requests *node_requests(struct node *n)
+bool conn_waits(struct conn *c)
 {
-    return &n->requests;
+    return c->answered == 0;
+}
+
+struct requests *node_requests(const struct node *n)
+{
+    return (struct requests *)(uintptr_t)&n->requests;
 }
 
 static uint64_t get_now(void *ctx)

@@ -72,6 +72,12 @@ local function handle_new(wire)
   return {
     read = function(...) return call(false, ...) end,
     write = function(...) return call(true, ...) end,
+    wait = function(handle, ms, ...)
+      wire.waited = ms
+      return call(true, handle, ...)
+    end,
+    session = function() return wire.session end,
+    alive = function(_, session) return session == wire.session end,
     lengths = function(_, ...)
       local lengths = {}
       for i, key in ipairs({ ... }) do
@@ -85,7 +91,7 @@ local function handle_new(wire)
 end
 
 function fake.new(environment)
-  local wire = { calls = {}, opened = {}, closed = 0, now_ms = 0 }
+  local wire = { calls = {}, opened = {}, closed = 0, now_ms = 0, session = 7 }
   local core = setmetatable({
     open = function(options)
       wire.opened[#wire.opened + 1] = options

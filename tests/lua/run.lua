@@ -21,7 +21,7 @@ end
 package.path = here .. "?.lua;" .. package.path
 
 local OFFLINE = { "test_values.lua", "test_arguments.lua", "test_calls.lua" }
-local LIVE = { "test_calls_live.lua", "test_process_live.lua", "test_seed_live.lua" }
+local LIVE = { "test_calls_live.lua", "test_locks_live.lua", "test_process_live.lua", "test_seed_live.lua" }
 
 if #files == 0 then
   for _, name in ipairs(OFFLINE) do
@@ -42,6 +42,19 @@ local context = {
   lua = string.format("LUA_PATH='%s' LUA_CPATH='%s' %s", package.path, package.cpath, arg[-1] or "lua5.4"),
   check = require("check"),
 }
+
+-- A command past the client's calls. -> the reply
+function context.call(...)
+  local client <close> = require("state.core").open({})
+  local ok, reply = client:write(...)
+  return assert(ok and reply, reply)
+end
+
+-- The session that holds a lock.
+function context.session_of(lock)
+  local holders = context.call("LOCK", "INFO", lock)[6]
+  return tostring(holders[1][2])
+end
 
 local passed, failed = 0, 0
 for _, file in ipairs(files) do

@@ -53,9 +53,22 @@ local MISTAKES = {
   { "bad argument #1 to 'connect' (nodes: string expected, got number)", "connect", { nodes = 1 } },
   { "bad argument #1 to 'connect' (nodes: a list of host:port expected)", "connect", { nodes = "bad" } },
   { "bad argument #1 to 'connect' (option 'tls' is not one of this version)", "connect", { tls = {} } },
-  { "bad argument #1 to 'connect' (option 'session_ttl' is not one of this version)", "connect", { session_ttl = 5 } },
+  { "bad argument #1 to 'lock' (lock name (string or number) expected, got nil)", "lock" },
+  { "bad argument #1 to 'try_lock' (the name is empty)", "try_lock", "" },
+  { "bad argument #1 to 'unlock' (the name is longer than 512 bytes)", "unlock", ("n"):rep(513) },
+  { "bad argument #2 to 'lock' (0 to 86400 seconds expected)", "lock", "l", -1 },
+  { "bad argument #2 to 'lock' (timeout (number) or options (table) expected, got boolean)", "lock", "l", true },
+  { "bad argument #2 to 'lock' (unknown option 'wait')", "lock", "l", { wait = 1 } },
+  { "bad argument #2 to 'try_lock' (more than 0 seconds expected)", "try_lock", "l", 0 },
+  { "bad argument #3 to 'lock' (seconds (number) expected, got nil)", "lock", "l", "holder" },
+  { "bad argument #2 to 'unlock' (holder (string) expected, got number)", "unlock", "l", 5 },
+  { "bad argument #2 to 'with_lock' (function expected, got nil)", "with_lock", "l" },
+  { "bad argument #4 to 'with_lock' (function expected, got nil)", "with_lock", "l", "holder", 5 },
+  { "bad argument #2 to 'semaphore' (1 to 1000000 permits (integer) expected)", "semaphore", "l", 0 },
   { "bad argument #1 to 'connect' (timeout: 0.001 to 86400 seconds expected)", "connect", { timeout = 0 } },
   { "bad argument #1 to 'connect' (timeout: 0.001 to 86400 seconds expected)", "connect", { timeout = 0 / 0 } },
+  { "bad argument #1 to 'connect' (session_ttl: 0.1 to 86400 seconds expected)", "connect", { session_ttl = 0 } },
+  { "bad argument #1 to 'connect' (session_ttl: number expected, got string)", "connect", { session_ttl = "1" } },
 }
 
 local tests = {}
@@ -119,8 +132,11 @@ end)
 add("connecting waits for the first call, options arrive", function()
   local state, wire = fake.new()
   check.equal(#wire.opened, 0)
-  state.connect({ nodes = { "a:1", "b:2" }, timeout = 0.25, user = "u", password = "p" })
-  check.equal(wire.opened[1], { nodes = "a:1,b:2", timeout_ms = 250, user = "u", password = "p" })
+  state.connect({ nodes = { "a:1", "b:2" }, timeout = 0.25, session_ttl = 1.5, user = "u", password = "p" })
+  check.equal(
+    wire.opened[1],
+    { nodes = "a:1,b:2", timeout_ms = 250, session_ttl_ms = 1500, user = "u", password = "p" }
+  )
   check.equal(wire.calls, {})
 end)
 
@@ -143,9 +159,8 @@ end)
 
 add("calls of later versions are absent", function()
   local state = fake.new()
-  for _, name in ipairs({ "transaction", "wait", "watch", "lock", "try_lock", "unlock", "with_lock", "is_locked",
-    "lock_info", "semaphore", "election", "latch", "barrier", "rate_limit", "circuit", "cached", "once", "flag",
-    "average" }) do
+  for _, name in ipairs({ "transaction", "wait", "watch", "election", "latch", "barrier", "rate_limit", "circuit",
+    "cached", "once", "flag", "average" }) do
     check.equal(state[name], nil, name)
   end
 end)

@@ -27,6 +27,56 @@ local function add(name, fn)
   tests[#tests + 1] = { name, fn }
 end
 
+add("a lock whose outcome is not known is given up at the next chance", function()
+  local state, wire = answering(false, "lost in between", "unknown")
+  check.returns({ false, "lost in between", "unknown" }, state.lock("l", 5))
+  check.equal(wire.waited, 5000)
+  wire.answer = function(_, what)
+    return true, what == "ACQUIRE" and 9 or 0
+  end
+  check.truthy(state.try_lock("other"))
+  check.equal(wire.calls, { "w LOCK ACQUIRE l - WAIT 5000", "w LOCK RELEASE l -", "w LOCK ACQUIRE other -" })
+end)
+
+add("unlock releases the last lock taken, and asks nobody without one", function()
+  local state, wire = answering(true, 9)
+  check.returns({ false, "lock not held by this session" }, state.unlock("l"))
+  check.equal(wire.calls, {})
+  local _, lock = state.try_lock("l")
+  check.equal(lock.alive(), true)
+  wire.answer = function()
+    return true, 1
+  end
+  check.returns({ true }, state.unlock("l"))
+  check.returns({ false, "lock not held by this session" }, state.unlock("l"))
+  check.equal(wire.calls, { "w LOCK ACQUIRE l -", "w LOCK RELEASE l - TOKEN 9" })
+  check.equal(lock.alive(), false)
+end)
+
+add("a lock is lost with its session, and whoever wants to know hears it once", function()
+  local state, wire = answering(true, 9)
+  local heard = {}
+  local _, lock = state.try_lock("l")
+  lock.on_lost(function(which)
+    heard[#heard + 1] = which
+  end)
+  wire.session = 8
+  check.equal(lock.alive(), false)
+  check.equal(lock.alive(), false)
+  check.returns({ false, "lock not held by this session", "lost" }, lock.release())
+  check.equal(#heard, 1)
+  check.equal(heard[1] == lock, true)
+end)
+
+add("a lease ends by the local clock, counted from when it was asked for", function()
+  local state, wire = answering(true, 9)
+  local _, lock = state.try_lock("l", 2)
+  wire.now_ms = 1999
+  check.equal(lock.alive(), true)
+  wire.now_ms = 2000
+  check.equal(lock.alive(), false)
+end)
+
 add("one call is one command", function()
   sends("w VSET k v TYPE str", 1, "set", "k", "v")
   sends("w VSET 1 2 TYPE int", 1, "set", 1, 2)
@@ -36,6 +86,15 @@ add("one call is one command", function()
   sends("w VSET k 1 TYPE int XX", 1, "set", "k", 1, { if_present = true })
   sends("w VSET k 1 TYPE int IFVER 7", 1, "set", "k", 1, { if_version = 7 })
   sends("w VSET k 1 TYPE int PX 86400000", 1, "set_with_ttl", "k", 1, 24 * 3600)
+  sends("w LOCK ACQUIRE l -", 5, "try_lock", "l")
+  sends("w LOCK ACQUIRE l - TTL 1500", 5, "try_lock", "l", 1.5)
+  sends("w LOCK ACQUIRE l - REENTRANT SHARED", 5, "try_lock", "l", { reentrant = true, shared = true })
+  sends("w LOCK ACQUIRE l - WAIT 30000", 5, "lock", "l")
+  sends("w LOCK ACQUIRE l - TTL 2000 WAIT 500", 5, "lock", "l", { timeout = 0.5, ttl = 2 })
+  sends("w LOCK ACQUIRE l -", nil, "lock", "l", 0)
+  sends("w LOCK ACQUIRE l - TTL 5000", 5, "lock", "l", "holder", 5)
+  sends("r LOCK INFO l", nil, "is_locked", "l")
+  sends("r LOCK INFO l", nil, "lock_info", "l")
   sends("r VGET k", nil, "get", "k")
   sends("r VGET k", nil, "get_with_version", "k")
   sends("w DEL k", 0, "delete", "k")

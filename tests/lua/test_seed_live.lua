@@ -1,4 +1,4 @@
---- test_seed_live.lua - the seven examples, each by several workers at once, as separate processes; against a cluster.
+--- test_seed_live.lua - the examples, each by several workers at once, as separate processes; against a cluster.
 local context = ...
 local check = context.check
 local state = require "state"
@@ -163,6 +163,15 @@ add("07 feature flags: what an operator sets is seen", function(client, namespac
     says(text, "New algorithm: true")
     says(text, "deploying with the new algorithm")
   end
+end)
+
+add("08 locks: all workers get their turn", function(client, namespace)
+  for _, text in ipairs(parallel(namespace, "", "08_locks")) do
+    says(text, "critical_operation: true, Critical operation completed")
+    says(text, "few_at_a_time: true, downloaded")
+  end
+  check.returns({ false }, client.is_locked("critical_operation"))
+  check.returns({ false }, client.is_locked("downloads"))
 end)
 
 add("the counters of many processes lose nothing", function(client, namespace)

@@ -44,9 +44,14 @@ void conn_unref(struct conn *c)
         free(c);
 }
 
-struct requests *node_requests(struct node *n)
+bool conn_waits(struct conn *c)
 {
-    return &((struct sim_node *)(void *)n)->cluster.requests;
+    return c->client >= 0;
+}
+
+struct requests *node_requests(const struct node *n)
+{
+    return &((struct sim_node *)(uintptr_t)n)->cluster.requests;
 }
 
 static struct node *as_node(int i)

@@ -1,9 +1,12 @@
 /* localnode.c - two queues of encoded commands; each command becomes a batch of its own when its turn comes. */
 #include "tests/support/localnode.h"
+#include "node/waiters.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define LOCALNODE_LATE_MS 60000
 
 struct pending {
     struct conn *conn;
@@ -24,6 +27,7 @@ struct node {
     struct store *store;
     struct localnode_knobs knobs;
     struct queue writes, reads;
+    struct waiters waiters;
     uint64_t clock_ms, index, seq;
     uv_idle_t work; /* Active while there is something to answer. */
     bool drained;
@@ -54,16 +58,17 @@ static void pending_free(struct pending *p)
 
 /* ---- Applying ---- */
 
-static void apply(struct node *n, uint64_t origin, const uint8_t *command, size_t len, struct outcome_buf *out)
+static void apply(struct node *n, uint64_t origin, const uint8_t *commands, size_t len, uint32_t count,
+                  struct outcome_buf *out)
 {
     struct command_buf batch = {0};
     enum store_applied applied;
     batch_begin(&batch, origin, 1, origin != 0 ? ++n->seq : 0);
     batch.base = realloc(batch.base, batch.len + len);
     assert(batch.base != NULL);
-    memcpy(batch.base + batch.len, command, len);
+    memcpy(batch.base + batch.len, commands, len);
     batch.len += len;
-    batch_set_count(batch.base, 1);
+    batch_set_count(batch.base, count);
     batch_set_value_max(batch.base, n->config->max_value_bytes);
     batch_stamp(batch.base, n->clock_ms);
     int rc = store_apply(n->store, ++n->index, 1, batch.base, batch.len, out, &applied);
@@ -77,11 +82,12 @@ static void expire(struct node *n)
     while (store_next_due_ms(n->store) <= n->clock_ms) {
         struct command_buf due = {0};
         struct outcome_buf out = {0};
-        if (store_due(n->store, n->clock_ms, 1000, &due) == 0) {
+        uint32_t count = store_due(n->store, n->clock_ms, 1000, &due);
+        if (count == 0) {
             command_buf_release(&due);
             return;
         }
-        apply(n, 0, due.base, due.len, &out);
+        apply(n, 0, due.base, due.len, count, &out);
         command_buf_release(&due);
         outcome_buf_release(&out);
     }
@@ -101,10 +107,14 @@ void localnode_answer(struct node *n, bool writes)
     n->clock_ms += n->knobs.step_ms;
     expire(n);
     if (writes)
-        apply(n, n->config->node_id, p->command, p->len, &out);
+        apply(n, n->config->node_id, p->command, p->len, 1, &out);
     else
         read_one(n, p->command, p->len, &out);
-    conn_answer(p->conn, out.base, out.len);
+    struct outcome o;
+    if (outcome_next(out.base, out.len, &o) > 0 && o.tag == OUTCOME_LATER)
+        waiters_add(&n->waiters, conn_ref(p->conn), &o, uv_now(n->loop) + LOCALNODE_LATE_MS);
+    else
+        conn_answer(p->conn, out.base, out.len);
     outcome_buf_release(&out);
     pending_free(p);
 }
@@ -124,6 +134,41 @@ static void on_work(uv_idle_t *handle)
     while (n->reads.n > 0 && !n->knobs.hold_reads)
         localnode_answer(n, false);
     uv_idle_stop(&n->work);
+}
+
+/* ---- Who waits for a lock ---- */
+
+static void on_event(void *ctx, const struct store_event *event)
+{
+    struct node *n = ctx;
+    waiters_changed(&n->waiters, event);
+}
+
+static void leave(void *ctx, struct bytes name, uint64_t session, uint64_t token)
+{
+    struct node *n = ctx;
+    struct command_buf command = {0};
+    struct outcome_buf out = {0};
+    const int64_t nums[] = {(int64_t)session, (int64_t)token};
+    command_add(&command, OP_LOCK_LEAVE, 0, nums, 2, &name, 1);
+    apply(n, 0, command.base, command.len, 1, &out);
+    command_buf_release(&command);
+    outcome_buf_release(&out);
+}
+
+void requests_gone(struct node *n, struct conn *c)
+{
+    waiters_gone(&n->waiters, c);
+}
+
+bool requests_unblock(struct node *n, struct conn *c, bool with_error)
+{
+    return waiters_unblock(&n->waiters, c, with_error);
+}
+
+size_t requests_n_waiting(const struct node *n)
+{
+    return n->waiters.n;
 }
 
 /* ---- requests.h ---- */
@@ -209,6 +254,8 @@ struct node *localnode_open(uv_loop_t *loop, const struct config *config, const 
     n->config = config;
     n->index = store_applied(n->store);
     n->clock_ms = store_clock_ms(n->store);
+    waiters_init(&n->waiters, n->store, leave, n);
+    store_on_event(n->store, on_event, n);
     n->knobs = (struct localnode_knobs){.step_ms = 2, .is_leader = true, .leader = config->node_id};
     queue_init(&n->writes);
     queue_init(&n->reads);
@@ -228,6 +275,7 @@ void localnode_close(struct node *n)
         localnode_fail(n, true, REQUEST_STOPPING);
     while (n->reads.n > 0)
         localnode_fail(n, false, REQUEST_STOPPING);
+    waiters_release(&n->waiters);
     command_buf_release(&n->writes.gather);
     command_buf_release(&n->reads.gather);
     store_abandon(n->store);

@@ -43,6 +43,7 @@ struct fake {
     bool close_idle;                  /* Hang up after the next answer. */
     int n_accepted, n_closed, n_seen; /* n_seen counts requests that are not INFO or AUTH. */
     char auth_seen[64];
+    char seen[1024]; /* Those requests as text, a bar after each. */
 };
 
 struct fake_conn {
@@ -76,8 +77,17 @@ static void note_auth(struct fake *f, const struct resp_parser *p)
                                 p->args[i].base);
 }
 
+static void note_seen(struct fake *f, const struct resp_parser *p)
+{
+    size_t len = strlen(f->seen);
+    for (size_t i = 0; i < p->n_args && len < sizeof f->seen; i++)
+        len += (size_t)snprintf(f->seen + len, sizeof f->seen - len, "%.*s%s", (int)p->args[i].len, p->args[i].base,
+                                i + 1 < p->n_args ? " " : "|");
+}
+
 static const char *next_line(struct fake *f, const struct resp_parser *p, struct resp_buf *out)
 {
+    note_seen(f, p);
     f->n_seen++;
     pthread_cond_broadcast(&f->changed);
     if (f->at_script < f->n_script) {
@@ -305,6 +315,20 @@ static void open_client(struct fixture *f, unsigned timeout_ms, const char *firs
     snprintf(nodes, sizeof nodes, "%s%s%s", first, second != NULL ? "," : "", second != NULL ? second : "");
     struct client_options options = {.nodes = nodes, .timeout_ms = timeout_ms};
     assert_int_equal(client_open(&options, &f->client), 0);
+}
+
+static void open_with_session(struct fixture *f, unsigned timeout_ms, unsigned ttl_ms, const char *nodes)
+{
+    struct client_options options = {
+        .nodes = nodes, .timeout_ms = timeout_ms, .session_ttl_ms = ttl_ms, .session_name = "me"};
+    assert_int_equal(client_open(&options, &f->client), 0);
+}
+
+static void expect_seen(struct fake *f, const char *want)
+{
+    pthread_mutex_lock(&f->mutex);
+    assert_string_equal(f->seen, want);
+    pthread_mutex_unlock(&f->mutex);
 }
 
 #define PATIENT_MS 20000 /* Never reached unless something is wrong. */
@@ -710,6 +734,148 @@ static void child_makes_its_own_connection(void **state)
     assert_int_equal(fake_count(&f->a, &f->a.n_seen), 3);
 }
 
+/* ---- Sessions ---- */
+
+#define LONG_TTL_MS 600000 /* So long that no keep-alive comes in between. */
+#define SHORT_TTL_MS 300
+#define OPENED "SESSION OPEN TTL 600000 NAME me|"
+
+static void first_write_opens_the_session(void **state)
+{
+    struct fixture *f = *state;
+    fake_says(&f->a, ":7\r\n");
+    open_with_session(f, PATIENT_MS, LONG_TTL_MS, f->a.name);
+    assert_true(client_session(f->client) == 0);
+    assert_false(client_session_alive(f->client, 0));
+    expect_text(f, true, "OK");
+    expect_text(f, false, "OK");
+    expect_text(f, true, "OK");
+    expect_seen(&f->a, OPENED "ONCE 7 1 ACK 0 SET x 1|SET x 1|ONCE 7 2 ACK 1 SET x 1|");
+    assert_true(client_session(f->client) == 7);
+    assert_true(client_session_alive(f->client, 7));
+    assert_false(client_session_alive(f->client, 6));
+    client_close(f->client);
+    f->client = NULL;
+    expect_seen(&f->a, OPENED "ONCE 7 1 ACK 0 SET x 1|SET x 1|ONCE 7 2 ACK 1 SET x 1|SESSION CLOSE 7|");
+}
+
+static void cut_once_goes_to_the_next_node(void **state)
+{
+    struct fixture *f = *state;
+    char nodes[80];
+    snprintf(nodes, sizeof nodes, "%s,%s", f->a.name, f->b.name);
+    fake_says(&f->a, ":7\r\n");
+    fake_says(&f->a, CUT);
+    fake_says(&f->b, "+first\r\n");
+    open_with_session(f, PATIENT_MS, LONG_TTL_MS, nodes);
+    expect_text(f, true, "first");
+    expect_seen(&f->b, "ONCE 7 1 ACK 0 SET x 1|");
+}
+
+static void unknown_once_is_asked_about(void **state)
+{
+    struct fixture *f = *state;
+    fake_says(&f->a, ":7\r\n");
+    fake_says(&f->a, "-UNKNOWN outcome not known\r\n");
+    fake_says(&f->a, "+first\r\n");
+    open_with_session(f, PATIENT_MS, LONG_TTL_MS, f->a.name);
+    expect_text(f, true, "first");
+    expect_seen(&f->a, OPENED "ONCE 7 1 ACK 0 SET x 1|ONCE 7 1 ACK 0 SET x 1|");
+}
+
+static void silence_leaves_a_once_unknown(void **state)
+{
+    struct fixture *f = *state;
+    fake_says(&f->a, ":7\r\n");
+    fake_says(&f->a, SILENT);
+    open_with_session(f, HASTY_MS, LONG_TTL_MS, f->a.name);
+    expect_failure(f, true, CLIENT_EUNKNOWN, "no node could tell");
+}
+
+static void ended_session_is_replaced(void **state)
+{
+    struct fixture *f = *state;
+    fake_says(&f->a, ":7\r\n");
+    fake_says(&f->a, "-SESSIONEXPIRED gone\r\n");
+    fake_says(&f->a, ":8\r\n");
+    open_with_session(f, PATIENT_MS, LONG_TTL_MS, f->a.name);
+    expect_text(f, true, "OK");
+    assert_true(client_session(f->client) == 8);
+    assert_false(client_session_alive(f->client, 7));
+    expect_seen(&f->a, OPENED "ONCE 7 1 ACK 0 SET x 1|" OPENED "ONCE 8 1 ACK 0 SET x 1|");
+}
+
+static void session_that_ends_under_a_write_leaves_it_unknown(void **state)
+{
+    struct fixture *f = *state;
+    fake_says(&f->a, ":7\r\n");
+    fake_says(&f->a, CUT);
+    fake_says(&f->a, "-SESSIONEXPIRED gone\r\n");
+    open_with_session(f, PATIENT_MS, LONG_TTL_MS, f->a.name);
+    expect_failure(f, true, CLIENT_EUNKNOWN, "session ended");
+    assert_true(client_session(f->client) == 0);
+}
+
+static void sessions_that_end_at_once_end_the_call(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < FAKE_SCRIPT_MAX / 2; i++) {
+        fake_says(&f->a, ":7\r\n");
+        fake_says(&f->a, "-SESSIONEXPIRED gone\r\n");
+    }
+    open_with_session(f, PATIENT_MS, LONG_TTL_MS, f->a.name);
+    expect_failure(f, true, CLIENT_EPROTOCOL, "no session"); /* The script has ended: OPEN is answered OK. */
+}
+
+static void session_is_kept_alive(void **state)
+{
+    struct fixture *f = *state;
+    fake_says(&f->a, ":7\r\n");
+    open_with_session(f, PATIENT_MS, SHORT_TTL_MS, f->a.name);
+    expect_text(f, true, "OK");
+    fake_await(&f->a, &f->a.n_seen, 2 + 3 * 4); /* Longer than it would live. */
+    assert_true(client_session_alive(f->client, 7));
+    expect_text(f, true, "OK");
+    assert_true(client_session(f->client) == 7);
+}
+
+static void keeper_hears_that_it_is_over(void **state)
+{
+    struct fixture *f = *state;
+    fake_says(&f->a, ":7\r\n");
+    fake_says(&f->a, "+OK\r\n");
+    fake_says(&f->a, "-SESSIONEXPIRED gone\r\n");
+    open_with_session(f, PATIENT_MS, SHORT_TTL_MS, f->a.name);
+    expect_text(f, true, "OK");
+    fake_await(&f->a, &f->a.n_seen, 3);
+    while (client_session_alive(f->client, 7))
+        poll(NULL, 0, 1);
+    assert_true(client_session(f->client) == 7); /* The next write finds out and opens another. */
+}
+
+static void child_opens_its_own_session(void **state)
+{
+    struct fixture *f = *state;
+    int status = 0;
+    fake_says(&f->a, ":7\r\n");
+    fake_says(&f->a, "+OK\r\n");
+    fake_says(&f->a, ":8\r\n");
+    open_with_session(f, PATIENT_MS, LONG_TTL_MS, f->a.name);
+    expect_text(f, true, "OK");
+    pid_t child = fork();
+    if (child == 0) {
+        struct resp_value *v = NULL;
+        bool gone = !client_session_alive(f->client, 7);
+        bool ok = call(f, true, &v) == 0 && client_session_alive(f->client, 8);
+        _exit(gone && ok ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_true(client_session_alive(f->client, 7));
+    expect_text(f, true, "OK");
+    expect_seen(&f->a, OPENED "ONCE 7 1 ACK 0 SET x 1|" OPENED "ONCE 8 1 ACK 0 SET x 1|ONCE 7 2 ACK 1 SET x 1|");
+}
+
 /* ---- Options and INFO's text ---- */
 
 static void expect_nodes(const char *nodes, const char *want)
@@ -803,6 +969,16 @@ int main(void)
         T(one_node_is_asked),
         T(added_node_is_asked),
         T(child_makes_its_own_connection),
+        cmocka_unit_test_setup_teardown(first_write_opens_the_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(cut_once_goes_to_the_next_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(unknown_once_is_asked_about, setup, teardown),
+        cmocka_unit_test_setup_teardown(silence_leaves_a_once_unknown, setup, teardown),
+        cmocka_unit_test_setup_teardown(ended_session_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(session_that_ends_under_a_write_leaves_it_unknown, setup, teardown),
+        cmocka_unit_test_setup_teardown(sessions_that_end_at_once_end_the_call, setup, teardown),
+        cmocka_unit_test_setup_teardown(session_is_kept_alive, setup, teardown),
+        cmocka_unit_test_setup_teardown(keeper_hears_that_it_is_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(child_opens_its_own_session, setup, teardown),
         cmocka_unit_test(node_lists),
         cmocka_unit_test(info_fields),
     };

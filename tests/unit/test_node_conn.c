@@ -657,6 +657,191 @@ static void wait_can_be_ended_by_another_client(void **state)
     assert_int_equal(server_n_blocked(h->server), 0);
 }
 
+/* ---- Waiting for a lock ---- */
+
+/* The integer that is answered next. */
+static long read_number(struct client *c)
+{
+    size_t len = 3;
+    while (client_need(c, len) && memcmp(c->in + len - 2, "\r\n", 2) != 0)
+        len++;
+    assert_true(c->in_len >= len && c->in[0] == ':');
+    long n = strtol(c->in + 1, NULL, 10);
+    client_consume(c, len);
+    return n;
+}
+
+static void send_number(struct client *c, const char *before, long n, const char *after)
+{
+    char text[128];
+    snprintf(text, sizeof text, "%s %ld %s\r\n", before, n, after);
+    client_send_text(c, text);
+}
+
+/* A session of its own, and a connection. */
+struct holder {
+    struct client *c;
+    long session;
+};
+
+static struct holder holder_new(struct harness *h)
+{
+    struct holder x = {.c = client_new(h)};
+    client_send_text(x.c, "SESSION OPEN TTL 3600000\r\n");
+    x.session = read_number(x.c);
+    return x;
+}
+
+static void who_waits_is_answered_when_it_is_granted(void **state)
+{
+    struct harness *h = *state;
+    harness_start(h);
+    struct holder a = holder_new(h), b = holder_new(h);
+    send_number(a.c, "LOCK ACQUIRE l", a.session, "");
+    long token = read_number(a.c);
+    send_number(b.c, "LOCK ACQUIRE l", b.session, "WAIT 100000\r\nPING\r\nSET k v");
+    client_expect_silence(b.c); /* What stands behind it waits, too. */
+    assert_int_equal(requests_n_waiting(h->node), 1);
+    send_number(a.c, "LOCK RELEASE l", a.session, "");
+    client_expect(a.c, ":1\r\n");
+    assert_true(read_number(b.c) > token);
+    client_expect(b.c, "+PONG\r\n+OK\r\n");
+    assert_int_equal(requests_n_waiting(h->node), 0);
+    client_free(a.c);
+    client_free(b.c);
+}
+
+static void a_wait_that_is_over_answers_nil(void **state)
+{
+    struct harness *h = *state;
+    harness_start(h);
+    struct holder a = holder_new(h), b = holder_new(h);
+    send_number(a.c, "LOCK ACQUIRE l", a.session, "");
+    read_number(a.c);
+    send_number(b.c, "LOCK ACQUIRE l", b.session, "WAIT 1000");
+    client_expect_silence(b.c);
+    localnode_advance_ms(h->node, 1000);
+    client_send_text(a.c, "SET k v\r\n"); /* The clock moves with it. */
+    client_expect(a.c, "+OK\r\n");
+    client_expect(b.c, "$-1\r\n");
+    send_number(b.c, "LOCK ACQUIRE l", b.session, "WAIT 1000");
+    client_expect_silence(b.c);
+    send_number(a.c, "SESSION CLOSE", b.session, "");
+    client_expect(a.c, "+OK\r\n");
+    client_expect(b.c, "-SESSIONEXPIRED there is no such session, or it has ended; nothing was done\r\n");
+    client_free(a.c);
+    client_free(b.c);
+}
+
+/* A plain request leaves the queue with its connection; one that its session remembers stays. */
+static void who_hangs_up_leaves_the_queue(void **state)
+{
+    struct harness *h = *state;
+    harness_start(h);
+    struct holder a = holder_new(h), b = holder_new(h), c = holder_new(h);
+    send_number(a.c, "LOCK ACQUIRE l", a.session, "");
+    read_number(a.c);
+    send_number(b.c, "LOCK ACQUIRE l", b.session, "WAIT 100000");
+    client_expect_silence(b.c);
+    send_number(c.c, "ONCE", c.session, "1 LOCK ACQUIRE l - WAIT 100000");
+    client_expect_silence(c.c);
+    assert_int_equal(requests_n_waiting(h->node), 2);
+    client_free(b.c);
+    client_free(c.c);
+    harness_settle(h);
+    assert_int_equal(requests_n_waiting(h->node), 0);
+    send_number(a.c, "LOCK RELEASE l", a.session, "");
+    client_expect(a.c, ":1\r\n");
+    send_number(a.c, "LOCK ACQUIRE l", a.session, ""); /* c has it, though it is not there. */
+    client_expect(a.c, "$-1\r\n");
+    send_number(a.c, "ONCE", c.session, "1 LOCK ACQUIRE l - WAIT 100000");
+    long token = read_number(a.c);
+    send_number(a.c, "GUARD l", token, "SET k v");
+    client_expect(a.c, "+OK\r\n");
+    send_number(a.c, "GUARD l", token + 1, "SET k v");
+    char want[64];
+    snprintf(want, sizeof want, "-STALETOKEN l %ld\r\n", token);
+    client_expect(a.c, want);
+    client_free(a.c);
+}
+
+static void a_wait_can_be_ended_by_another_client(void **state)
+{
+    struct harness *h = *state;
+    harness_start(h);
+    struct holder a = holder_new(h), b = holder_new(h);
+    client_send_text(b.c, "CLIENT ID\r\n");
+    long id = read_number(b.c);
+    send_number(a.c, "LOCK ACQUIRE l", a.session, "");
+    read_number(a.c);
+    send_number(b.c, "LOCK ACQUIRE l", b.session, "WAIT 100000");
+    client_expect_silence(b.c);
+    send_number(a.c, "CLIENT UNBLOCK", id, "ERROR");
+    client_expect(a.c, ":1\r\n");
+    client_expect(b.c, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+    send_number(b.c, "LOCK ACQUIRE l", b.session, "WAIT 100000");
+    client_expect_silence(b.c);
+    send_number(a.c, "CLIENT UNBLOCK", id, "TIMEOUT");
+    client_expect(a.c, ":1\r\n");
+    client_expect(b.c, "$-1\r\n");
+    send_number(a.c, "CLIENT UNBLOCK", id, "");
+    client_expect(a.c, ":0\r\n");
+    client_free(a.c);
+    client_free(b.c);
+}
+
+/* The connection closes while its request is on its way: what it comes to has nobody. */
+static void who_hangs_up_early_does_not_wait(void **state)
+{
+    struct harness *h = *state;
+    harness_start(h);
+    struct holder a = holder_new(h), b = holder_new(h);
+    send_number(a.c, "LOCK ACQUIRE l", a.session, "");
+    read_number(a.c);
+    hold(h, true, false);
+    send_number(b.c, "LOCK ACQUIRE l", b.session, "WAIT 100000");
+    expect_waiting(h, 1, 0);
+    client_free(b.c);
+    harness_settle(h);
+    hold(h, false, false);
+    harness_settle(h);
+    assert_int_equal(requests_n_waiting(h->node), 0);
+    client_send_text(a.c, "LOCK LIST MATCH *\r\n");
+    char want[128];
+    client_expect(a.c, "*1\r\n*10\r\n$4\r\nname\r\n$1\r\nl\r\n$7\r\nsession\r\n");
+    assert_int_equal(read_number(a.c), a.session);
+    client_expect(a.c, "$5\r\ntoken\r\n");
+    assert_true(read_number(a.c) > 0);
+    snprintf(want, sizeof want, "$7\r\nholders\r\n:1\r\n$7\r\nwaiters\r\n:0\r\n");
+    client_expect(a.c, want);
+    client_free(a.c);
+}
+
+static void malformed_lock_commands_are_refused(void **state)
+{
+    struct harness *h = *state;
+    struct client *c = start_one(h);
+    client_send_text(c, "LOCK ACQUIRE l 0\r\nLOCK ACQUIRE l -\r\nLOCK ACQUIRE l 1 WAIT\r\nLOCK ACQUIRE l 1 WAIT x\r\n");
+    client_expect(c, "-ERR a session is a positive integer\r\n-ERR a session is a positive integer\r\n"
+                     "-ERR syntax error\r\n-ERR value is not an integer or out of range\r\n");
+    client_send_text(c, "LOCK ACQUIRE l 1 PERMITS 2 OF 1\r\nLOCK ACQUIRE l 1 SHARED PERMITS 1 OF 2\r\n");
+    client_expect(c, "-ERR permits: 1 to m of m, which is up to 1000000\r\n-ERR syntax error\r\n");
+    client_send_text(c, "LOCK RELEASE l 1 TOKEN 0\r\nLOCK BREAK l REASON\r\nGUARD l 0 SET k v\r\nGUARD l 1 PING\r\n");
+    client_expect(c, "-ERR a token is a positive integer\r\n-ERR syntax error\r\n-ERR a token is a positive integer\r\n"
+                     "-ERR 'ping' cannot be used inside 'guard'\r\n");
+    client_send_text(c, "GUARD l 1 GUARD l 1 SET k v\r\nONCE 1 1 ONCE 1 2 SET k v\r\nGUARD l 1 ONCE 1 2 SET k v\r\n");
+    client_expect(c, "-ERR 'guard' cannot be used inside 'guard'\r\n-ERR 'once' cannot be used inside 'once'\r\n"
+                     "-ERR 'once' cannot be used inside 'guard'\r\n");
+    client_send_text(c, "ONCE 1 0 SET k v\r\nONCE 1 1 ACK 1 SET k v\r\nONCE 1 1 GET k\r\nONCE 1 1 SET k\r\n");
+    client_expect(c, "-ERR a serial is a positive integer, and the acknowledged one is lower\r\n"
+                     "-ERR a serial is a positive integer, and the acknowledged one is lower\r\n"
+                     "-ERR 'a command that writes nothing, or is about sessions,' cannot be used inside 'once'\r\n"
+                     "-ERR wrong number of arguments for 'set' command\r\n");
+    client_send_text(c, "ONCE 99 1 GUARD l 1 SET k v\r\n");
+    client_expect(c, "-SESSIONEXPIRED there is no such session, or it has ended; nothing was done\r\n");
+    client_free(c);
+}
+
 static void note_shutdown(void *ctx)
 {
     ++*(int *)ctx;
@@ -761,6 +946,12 @@ int main(void)
         TEST(pause_holds_back_and_lets_go),
         TEST(wait_counts_replicas),
         TEST(wait_can_be_ended_by_another_client),
+        TEST(who_waits_is_answered_when_it_is_granted),
+        TEST(a_wait_that_is_over_answers_nil),
+        TEST(who_hangs_up_leaves_the_queue),
+        TEST(a_wait_can_be_ended_by_another_client),
+        TEST(who_hangs_up_early_does_not_wait),
+        TEST(malformed_lock_commands_are_refused),
         TEST(shutdown_is_passed_on),
         TEST(big_values_pass_whole),
         TEST(role_follows_the_leader),

@@ -152,7 +152,7 @@ static void any_arguments_are_prepared(void **state)
     uint64_t seed = 1;
     for (size_t i = 0; i < 200000; i++) {
         struct resp_arg args[8];
-        struct encoding e;
+        struct encoding e = {.who = ""};
         const struct command_row *row = &rows[i % n_rows], *found;
         char *copies[8];
         size_t n = 1 + i / n_rows % 7;

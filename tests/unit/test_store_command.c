@@ -145,6 +145,29 @@ static void args_fill_the_body_exactly(void **state)
     command_buf_release(&b);
 }
 
+static void the_first_argument_is_found_without_decoding(void **state)
+{
+    (void)state;
+    struct command_buf b = {0};
+    const int64_t nums[2] = {1, 2};
+    const struct bytes args[2] = {{(const uint8_t *)"first", 5}, {(const uint8_t *)"second", 6}};
+    size_t len = 0;
+    long at = command_add(&b, OP_ONCE, 0, nums, 2, args, 2);
+    assert_int_equal(at, 0);
+    const uint8_t *first = command_first_arg(b.base, b.len, &len);
+    assert_non_null(first);
+    assert_int_equal(len, 5);
+    assert_memory_equal(first, "first", 5);
+    for (size_t cut = 0; cut < b.len; cut++)
+        assert_null(command_first_arg(b.base, cut, &len));
+    b.base[12 + 16] = 0xff; /* Its length: more than there is. */
+    assert_null(command_first_arg(b.base, b.len, &len));
+    b.len = 0;
+    command_add(&b, OP_TICK, 0, NULL, 0, NULL, 0);
+    assert_null(command_first_arg(b.base, b.len, &len));
+    command_buf_release(&b);
+}
+
 static void commands_too_large_are_not_added(void **state)
 {
     (void)state;
@@ -208,6 +231,7 @@ int main(void)
         cmocka_unit_test(every_cut_is_malformed),
         cmocka_unit_test(every_byte_flipped_stays_within),
         cmocka_unit_test(args_fill_the_body_exactly),
+        cmocka_unit_test(the_first_argument_is_found_without_decoding),
         cmocka_unit_test(commands_too_large_are_not_added),
         cmocka_unit_test(failed_growth_changes_nothing),
         cmocka_unit_test(type_names_go_both_ways),

@@ -24,15 +24,16 @@ static int close_due(void **state)
 
 static void note(struct due *d, const char *key, int64_t ms)
 {
-    assert_int_equal(due_note(d, key, strlen(key), ms), 0);
+    assert_int_equal(due_note(d, SPACE_KEYS, key, strlen(key), ms), 0);
 }
 
 static void assert_takes(struct due *d, int64_t upto_ms, const char *want_key, int64_t want_ms)
 {
+    enum space space;
     void *key;
     size_t len;
     int64_t ms;
-    assert_int_equal(due_take(d, upto_ms, &key, &len, &ms), 1);
+    assert_int_equal(due_take(d, upto_ms, &space, &key, &len, &ms), 1);
     assert_int_equal(len, strlen(want_key));
     assert_memory_equal(key, want_key, len);
     assert_int_equal(ms, want_ms);
@@ -41,10 +42,11 @@ static void assert_takes(struct due *d, int64_t upto_ms, const char *want_key, i
 
 static void assert_takes_nothing(struct due *d, int64_t upto_ms)
 {
+    enum space space;
     void *key;
     size_t len;
     int64_t ms;
-    assert_int_equal(due_take(d, upto_ms, &key, &len, &ms), 0);
+    assert_int_equal(due_take(d, upto_ms, &space, &key, &len, &ms), 0);
 }
 
 static void comes_out_by_time_then_key(void **state)
@@ -79,7 +81,7 @@ static void only_up_to_the_horizon(void **state)
     note(d, "k", 100);
     assert_takes(d, INT64_MAX, "k", 100);
     assert_takes_nothing(d, INT64_MAX);
-    due_clear(d);
+    due_clear(d, SPACE_KEYS);
     assert_int_equal(due_horizon_ms(d), 100);
 }
 
@@ -97,15 +99,15 @@ static void one_entry_a_key_at_its_earliest(void **state)
 static void forgotten_keys_do_not_come(void **state)
 {
     struct due *d = *state;
-    due_forget(d, "none", 4);
+    due_forget(d, SPACE_KEYS, "none", 4);
     due_set_horizon(d, 1000);
     note(d, "a", 1);
     note(d, "b", 2);
-    due_forget(d, "a", 1);
-    due_forget(d, "a", 1);
+    due_forget(d, SPACE_KEYS, "a", 1);
+    due_forget(d, SPACE_KEYS, "a", 1);
     assert_takes(d, 1000, "b", 2);
     note(d, "c", 3);
-    due_clear(d);
+    due_clear(d, SPACE_KEYS);
     assert_takes_nothing(d, 1000);
     note(d, "d", 4);
     assert_takes(d, 1000, "d", 4);
@@ -137,7 +139,7 @@ static void step(struct due *d, int64_t *model)
             model[k] = ms;
         break;
     case 2:
-        due_forget(d, key, strlen(key));
+        due_forget(d, SPACE_KEYS, key, strlen(key));
         model[k] = INT64_MAX;
         break;
     default:
@@ -168,6 +170,34 @@ static void agrees_with_a_list(void **state)
         step(d, model);
 }
 
+/* One name in two spaces is two entries, and forgetting all of a space leaves a heap of the others. */
+static void spaces_are_apart(void **state)
+{
+    struct due *d = *state;
+    enum space space;
+    size_t len;
+    int64_t ms, last = 0;
+    void *key;
+    char name[16];
+    due_set_horizon(d, 1000);
+    for (int i = 0; i < 300; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        assert_int_equal(due_note(d, (enum space)(i % 3), name, strlen(name), i * 7919 % 1000), 0);
+        assert_int_equal(due_note(d, (enum space)((i + 1) % 3), name, strlen(name), i * 7907 % 1000), 0);
+    }
+    due_clear(d, SPACE_KEYS);
+    due_forget(d, SPACE_SESSIONS, "1", 1);
+    for (int i = 0; i < 399; i++) {
+        assert_int_equal(due_take(d, 1000, &space, &key, &len, &ms), 1);
+        assert_true(space != SPACE_KEYS && ms >= last);
+        last = ms;
+        free(key);
+    }
+    assert_takes_nothing(d, 1000);
+    assert_int_equal(due_note(d, SPACE_KEYS, "again", 5, 3), 0);
+    assert_takes(d, 3, "again", 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +206,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_entry_a_key_at_its_earliest, open_due, close_due),
         cmocka_unit_test_setup_teardown(forgotten_keys_do_not_come, open_due, close_due),
         cmocka_unit_test_setup_teardown(agrees_with_a_list, open_due, close_due),
+        cmocka_unit_test_setup_teardown(spaces_are_apart, open_due, close_due),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

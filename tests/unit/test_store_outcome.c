@@ -145,6 +145,28 @@ static void an_array_is_counted_after_its_parts(void **state)
     outcome_buf_release(&b);
 }
 
+static void a_later_answer_reads_back_at_every_cut(void **state)
+{
+    (void)state;
+    struct outcome_buf b = {0};
+    struct outcome o;
+    outcome_ok(&b);
+    outcome_later(&b, 1ull << 40, 77, "name", 4);
+    outcome_later_keep(&b, 0); /* Not one: left alone. */
+    assert_int_equal(b.base[0], OUTCOME_OK);
+    assert_int_equal(outcome_next(b.base + 1, b.len - 1, &o), b.len - 1);
+    assert_true(o.tag == OUTCOME_LATER && o.n == 1ll << 40 && o.session == 77 && !o.kept);
+    assert_int_equal(o.len, 4);
+    assert_memory_equal(o.bytes, "name", 4);
+    outcome_later_keep(&b, 1);
+    assert_int_equal(outcome_span(b.base + 1, b.len - 1), b.len - 1);
+    assert_int_equal(outcome_next(b.base + 1, b.len - 1, &o), b.len - 1);
+    assert_true(o.kept);
+    for (size_t len = 0; len < b.len - 1; len++)
+        assert_int_equal(outcome_next(b.base + 1, len, &o), 0);
+    outcome_buf_release(&b);
+}
+
 /* A buffer as large as memory can never be grown: nothing is written to it, and that is remembered. */
 static void failed_growth_is_remembered(void **state)
 {
@@ -166,6 +188,7 @@ int main(void)
         cmocka_unit_test(nesting_has_a_limit),
         cmocka_unit_test(malformed_heads_are_refused_and_leave_ret_alone),
         cmocka_unit_test(an_array_is_counted_after_its_parts),
+        cmocka_unit_test(a_later_answer_reads_back_at_every_cut),
         cmocka_unit_test(failed_growth_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,7 @@ struct fixture {
     struct model_row model[MODEL_KEYS];
 };
 
-static void open_rows(struct fixture *f, size_t cache_bytes, const struct rows_totals *totals)
+static void open_rows(struct fixture *f, size_t cache_bytes, const struct rows_total *totals)
 {
     char error[256] = "";
     fixture_path(f->path, f->dir, STORE_FILE);
@@ -48,9 +48,9 @@ static void close_rows(struct fixture *f)
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    const struct rows_totals none = {0};
+    const struct rows_total none[SPACE_N] = {0};
     fixture_dir(f->dir);
-    open_rows(f, 64 << 10, &none);
+    open_rows(f, 64 << 10, none);
     *state = f;
     return 0;
 }
@@ -69,8 +69,8 @@ static void start_flush(struct fixture *f)
     flush_release(&f->flush);
     rows_freeze(f->rows, &f->flush.rows);
     f->flush.checkpoint = chance_below(&f->chance, 4) == 0;
-    f->flush.meta.keys = rows_count(f->rows);
-    f->flush.meta.keys_with_ttl = rows_expiring(f->rows);
+    for (size_t i = 0; i < SPACE_N; i++)
+        f->flush.meta.totals[i] = rows_total(f->rows, (enum space)i);
     f->flush.meta.hash = rows_state_hash(f->rows);
     f->flushing = true;
     flusher_start(f->flusher, &f->flush);
@@ -327,9 +327,11 @@ static void changes_match_the_model(void **state)
         step(f);
     flush_all(f);
     assert_totals(f);
-    struct rows_totals totals = {rows_count(f->rows), rows_expiring(f->rows), rows_state_hash(f->rows)};
+    struct rows_total totals[SPACE_N];
+    for (size_t i = 0; i < SPACE_N; i++)
+        totals[i] = rows_total(f->rows, (enum space)i);
     close_rows(f);
-    open_rows(f, 64 << 10, &totals);
+    open_rows(f, 64 << 10, totals);
     for (size_t i = 0; i < MODEL_KEYS; i++)
         step_get(f, i);
     step_walk(f);
@@ -383,11 +385,11 @@ static void rows_under_way_are_not_touched(void **state)
     put(f, "deleted", "before");
     put(f, "kept", "before");
     rows_freeze(f->rows, &g);
-    assert_int_equal(g.n, 3);
+    assert_int_equal(g.spaces[SPACE_KEYS].n, 3);
     put(f, "changed", "after");
     rows_delete(f->rows, "deleted", 7);
     rows_set_expiry(f->rows, "kept", 4, ++f->version, 5, 6);
-    for (const struct change *c = g.first; c != NULL; c = c->next) {
+    for (const struct change *c = g.spaces[SPACE_KEYS].first; c != NULL; c = c->next) {
         assert_memory_equal(c->row.value, "before", 6);
         assert_false(c->deleted);
         assert_int_equal(c->row.expire_ms, ROW_NO_EXPIRY);
@@ -412,7 +414,7 @@ static void a_new_expiry_copies_no_long_value(void **state)
     rows_set_expiry(f->rows, "k", 1, 2, 5, 6);
     assert_ptr_equal(get(f, "k")->value, before);
     rows_put(f->rows, "k", 1, VALUE_RAW, "x", 1, 3, ROW_NO_EXPIRY, 0);
-    assert_memory_equal(g.first->row.value, value, sizeof value); /* Shared bytes are left alone. */
+    assert_memory_equal(g.spaces[SPACE_KEYS].first->row.value, value, sizeof value); /* Shared bytes are left alone. */
     rows_thaw(f->rows);
 }
 
@@ -470,6 +472,86 @@ static void growing_moves_every_row(void **state)
     assert_int_equal(rows_count(f->rows), 50000);
 }
 
+static void put_in(struct fixture *f, enum space space, const char *key, const char *value, int64_t expire_ms)
+{
+    rows_put_in(f->rows, space, key, strlen(key), 0, value, strlen(value), ++f->version, expire_ms, 0);
+    assert_int_equal(rows_error(f->rows), 0);
+}
+
+static void assert_value_in(struct fixture *f, enum space space, const char *key, const char *value)
+{
+    const struct row *row = rows_get_in(f->rows, space, key, strlen(key));
+    assert_int_equal(rows_error(f->rows), 0);
+    assert_non_null(row);
+    assert_int_equal(row->space, space);
+    assert_int_equal(row->value_len, strlen(value));
+    assert_memory_equal(row->value, value, row->value_len);
+}
+
+static bool count_row(void *ctx, const struct row *row)
+{
+    (void)row;
+    ++*(size_t *)ctx;
+    return true;
+}
+
+static size_t walk_count(struct fixture *f, enum space space)
+{
+    size_t n = 0;
+    rows_walk_in(f->rows, space, 0, count_row, &n);
+    return n;
+}
+
+/* One name in all spaces: each has its own row, in memory and in the file, and clearing one leaves the others. */
+static void spaces_do_not_see_each_other(void **state)
+{
+    struct fixture *f = *state;
+    put_in(f, SPACE_KEYS, "name", "key", ROW_NO_EXPIRY);
+    put_in(f, SPACE_SESSIONS, "name", "session", 5);
+    put_in(f, SPACE_LOCKS, "name", "lock", 6);
+    put_in(f, SPACE_LOCKS, "other", "lock", ROW_NO_EXPIRY);
+    uint64_t key_hash = rows_total(f->rows, SPACE_KEYS).hash;
+    flush_all(f);
+    push_out(f);
+    assert_value_in(f, SPACE_KEYS, "name", "key");
+    assert_value_in(f, SPACE_SESSIONS, "name", "session");
+    assert_value_in(f, SPACE_LOCKS, "name", "lock");
+    assert_int_equal(walk_count(f, SPACE_SESSIONS), 1);
+    assert_int_equal(walk_count(f, SPACE_LOCKS), 2);
+    assert_int_equal(rows_count(f->rows), 4001);
+    assert_int_equal(rows_expiring(f->rows), 0);
+    assert_int_equal(rows_all_expiring(f->rows), 2);
+    uint64_t others = rows_total(f->rows, SPACE_SESSIONS).hash + rows_total(f->rows, SPACE_LOCKS).hash;
+    put_in(f, SPACE_LOCKS, "dirty", "lock", ROW_NO_EXPIRY);
+    uint64_t dirty_hash = rows_state_hash(f->rows) - rows_total(f->rows, SPACE_KEYS).hash - others;
+    rows_clear(f->rows);
+    assert_int_equal(rows_count(f->rows), 0);
+    assert_true(rows_state_hash(f->rows) == others + dirty_hash);
+    assert_true(key_hash != 0);
+    flush_all(f);
+    push_out(f);
+    assert_null(get(f, "name"));
+    assert_value_in(f, SPACE_SESSIONS, "name", "session");
+    assert_value_in(f, SPACE_LOCKS, "dirty", "lock");
+    assert_true(rows_delete_in(f->rows, SPACE_LOCKS, "name", 4));
+    assert_value_in(f, SPACE_SESSIONS, "name", "session");
+    flush_all(f);
+    assert_file_whole(f->dir);
+}
+
+/* A name's hash depends on its space: else a row could be carried from one table to another unnoticed. */
+static void a_row_belongs_to_its_space(void **state)
+{
+    struct fixture *f = *state;
+    put_in(f, SPACE_SESSIONS, "k", "value", 5);
+    flush_all(f);
+    push_out(f);
+    assert_true(rows_hash_in(SPACE_SESSIONS, "k", 1) != rows_hash_in(SPACE_LOCKS, "k", 1));
+    assert_int_equal(schema_run(f->db, "UPDATE session_rows SET value = 'Value'"), 0);
+    assert_null(rows_get_in(f->rows, SPACE_SESSIONS, "k", 1));
+    assert_int_equal(rows_error(f->rows), STORE_ECORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -481,6 +563,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(clearing_hides_the_file_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_row_is_an_error, setup, teardown),
         cmocka_unit_test_setup_teardown(growing_moves_every_row, setup, teardown),
+        cmocka_unit_test_setup_teardown(spaces_do_not_see_each_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_belongs_to_its_space, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
