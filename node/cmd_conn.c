@@ -5,6 +5,7 @@
 #include "node/log.h"
 #include "node/node.h"
 #include "node/reply.h"
+#include "node/tx.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -48,6 +49,7 @@ void run_reset(struct call *call)
     facts->reply_mode = CONN_REPLY_ON;
     facts->deadline_ms = 0;
     facts->name[0] = '\0';
+    tx_reset(call->tx);
     resp_simple(call->out, "RESET");
 }
 
@@ -235,18 +237,19 @@ static int client_line(struct conn *c, char *line, size_t cap)
     const struct conn_facts *f = conn_facts(c);
     uint64_t now = uv_now(server_loop(s));
     char flags[4];
-    snprintf(flags, sizeof flags, "%s%s", conn_is_waiting(c) ? "b" : "", f->readonly ? "r" : "");
+    snprintf(flags, sizeof flags, "%s%s%s", conn_is_waiting(c) ? "b" : "", f->readonly ? "r" : "",
+             conn_multi_commands(c) >= 0 ? "x" : "");
     size_t out = conn_output_bytes(c), out_cap = conn_output_cap(c), in = conn_input_bytes(c),
            in_cap = conn_input_cap(c);
     return snprintf(
         line, cap,
-        "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1 "
-        "qbuf=%zu qbuf-free=%zu argv-mem=0 multi-mem=0 rbs=%zu rbp=%zu obl=%zu oll=0 omem=0 tot-mem=%zu events=r "
+        "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%s db=0 sub=0 psub=0 ssub=0 multi=%ld "
+        "qbuf=%zu qbuf-free=%zu argv-mem=0 multi-mem=%zu rbs=%zu rbp=%zu obl=%zu oll=0 omem=0 tot-mem=%zu events=r "
         "cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s tot-cmds=%llu",
         (unsigned long long)f->id, f->address, f->local_address, conn_fd(c), f->name,
         (unsigned long long)(now - f->created_ms) / 1000, (unsigned long long)(now - f->last_ms) / 1000,
-        *flags != '\0' ? flags : "N", in, in_cap - in, out_cap, out_cap, out, in_cap + out_cap,
-        f->last_row != NULL ? f->last_row->name : "NULL", f->proto, f->lib_name, f->lib_version,
+        *flags != '\0' ? flags : "N", conn_multi_commands(c), in, in_cap - in, conn_multi_bytes(c), out_cap, out_cap,
+        out, in_cap + out_cap, f->last_row != NULL ? f->last_row->name : "NULL", f->proto, f->lib_name, f->lib_version,
         (unsigned long long)f->commands);
 }
 

@@ -64,7 +64,7 @@ enum time_base { FROM_NOW, FROM_EPOCH };
 /* SET, GETEX and their kin: a time must be positive. Puts left and wall. */
 static int put_expiry(struct encoding *e, const struct resp_arg *arg, enum time_unit unit, enum time_base base)
 {
-    int64_t ms, now = wall_now_ms();
+    int64_t ms, now = encoding_wall_ms(e);
     if (!arg_int(arg, &ms))
         return encode_refuse(e, REPLY_NOT_INTEGER);
     if (ms <= 0 || (unit == IN_SECONDS && __builtin_mul_overflow(ms, 1000, &ms)))
@@ -632,7 +632,9 @@ int encode_scan(struct encoding *e)
 int encode_randomkey(struct encoding *e)
 {
     int64_t seed = 0;
-    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
+    if (e->wall_ms != 0)
+        seed = (int64_t)e->chance;
+    else if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
         seed = wall_now_ms(); /* Only evenness suffers. */
     put_num(e, seed);
     return encode_none(e, OP_RANDOMKEY);
@@ -739,7 +741,7 @@ static int expire_options(struct encoding *e)
 /* Unlike SET's, the time may be zero or negative: the key is gone at once. */
 static int expire(struct encoding *e, enum time_unit unit, enum time_base base)
 {
-    int64_t ms, now = wall_now_ms();
+    int64_t ms, now = encoding_wall_ms(e);
     if (expire_options(e) != 0)
         return -1;
     if (!arg_int(&e->argv[2], &ms))

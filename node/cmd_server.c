@@ -59,9 +59,10 @@ static size_t categories_of(const struct command_row *row, const char *words[CAT
         uint32_t flag;
         const char *word;
     } names[] = {
-        {ROW_KEYSPACE, "@keyspace"}, {ROW_READONLY, "@read"},       {ROW_WRITE, "@write"},
-        {ROW_STRING, "@string"},     {ROW_ADMIN, "@admin"},         {ROW_FAST, "@fast"},
-        {ROW_BLOCKING, "@blocking"}, {ROW_DANGEROUS, "@dangerous"}, {ROW_CONNECTION, "@connection"},
+        {ROW_KEYSPACE, "@keyspace"},       {ROW_READONLY, "@read"},       {ROW_WRITE, "@write"},
+        {ROW_STRING, "@string"},           {ROW_ADMIN, "@admin"},         {ROW_FAST, "@fast"},
+        {ROW_BLOCKING, "@blocking"},       {ROW_DANGEROUS, "@dangerous"}, {ROW_CONNECTION, "@connection"},
+        {ROW_TRANSACTION, "@transaction"}, {ROW_SCRIPTING, "@scripting"},
     };
     size_t n = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -709,7 +710,7 @@ void run_wait(struct call *call)
         resp_error(call->out, REPLY_TIMEOUT_NEGATIVE);
         return;
     }
-    unsigned wanted = n <= 0 ? 0 : n > UINT16_MAX ? UINT16_MAX : (unsigned)n;
+    unsigned wanted = n <= 0 || call->in_exec ? 0 : n > UINT16_MAX ? UINT16_MAX : (unsigned)n;
     conn_wait_replicas(call->conn, wanted, (uint64_t)timeout_ms);
 }
 

@@ -26,6 +26,9 @@ _Static_assert(sizeof(struct bytes) == sizeof(struct resp_arg) &&
 #define ADM_CONN (ROW_ADMIN | ROW_DANGEROUS | ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define CONN (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define STR ROW_STRING
+#define SCRIPT (ROW_NOSCRIPT | ROW_SCRIPTING)
+#define ALONE (ROW_NOSCRIPT | ROW_NO_MULTI) /* Renews or ends sessions. */
+#define TX (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_TRANSACTION | ROW_TX_NOW)
 #define KEYSP ROW_KEYSPACE
 #define NO_KEYS 0, 0, 0, KEYS_NONE
 #define ONE_KEY(use) 1, 1, 1, use
@@ -165,44 +168,75 @@ static const struct command_row rows[] = {
     /* Sessions. */
     {"session", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "session", "7.2.0", "depends on the subcommand",
      "Who is there, and which of their commands are done"},
-    {"session|open", -2, W | F, NO_KEYS, DATA(encode_session_open), "session", "7.2.0", "O(1)",
+    {"session|open", -2, W | ALONE | F, NO_KEYS, DATA(encode_session_open), "session", "7.2.0", "O(1)",
      "Open a session that ends when it is not used for its time to live; answers its id"},
-    {"session|keepalive", 3, W | F, NO_KEYS, DATA(encode_session_keepalive), "session", "7.2.0", "O(1)",
+    {"session|keepalive", 3, W | ALONE | F, NO_KEYS, DATA(encode_session_keepalive), "session", "7.2.0", "O(1)",
      "Renew a session"},
-    {"session|close", 3, W, NO_KEYS, DATA(encode_session_close), "session", "7.2.0", "O(N) in what it owns",
+    {"session|close", 3, W | ALONE, NO_KEYS, DATA(encode_session_close), "session", "7.2.0", "O(N) in what it owns",
      "End a session and free what it owns"},
     {"session|info", 3, R | F, NO_KEYS, DATA(encode_session_info), "session", "7.2.0", "O(N) in the locks it owns",
      "About a session"},
     {"session|list", 2, R | ROW_DANGEROUS, NO_KEYS, DATA(encode_session_list), "session", "7.2.0",
      "O(N) in the sessions", "All sessions"},
     {"session|help", 2, ANYTIME, NO_KEYS, LOCAL(run_session_help), "session", "7.2.0", "O(1)", "The subcommands"},
-    {"once", -4, W | OOM | ROW_FRAMED, NO_KEYS, DATA(encode_once), "session", "7.2.0", "that of the command",
+    {"once", -4, W | OOM | ALONE | ROW_FRAMED, NO_KEYS, DATA(encode_once), "session", "7.2.0", "that of the command",
      "Do a write once for a session's serial number, however often it is sent; answers the first answer"},
 
     /* Locks. */
     {"lock", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "session", "7.2.0", "depends on the subcommand",
      "Locks and semaphores, owned by sessions, granted in arrival order"},
-    {"lock|acquire", -4, W | OOM | ROW_BLOCKING, NO_KEYS, DATA(encode_lock_acquire), "session", "7.2.0",
+    {"lock|acquire", -4, W | OOM | ROW_NOSCRIPT | ROW_BLOCKING, NO_KEYS, DATA(encode_lock_acquire), "session", "7.2.0",
      "O(N) in the waiters", "Hold a lock or permits of a semaphore, now or when it is this request's turn"},
-    {"lock|release", -4, W | F, NO_KEYS, DATA(encode_lock_release), "session", "7.2.0", "O(N) in the waiters",
-     "Let go of a lock; the next waiter gets it"},
-    {"lock|break", -3, W | ROW_ADMIN | ROW_DANGEROUS, NO_KEYS, DATA(encode_lock_break), "session", "7.2.0",
-     "O(N) in the waiters", "Put out whoever holds a lock"},
+    {"lock|release", -4, W | F | ROW_NOSCRIPT, NO_KEYS, DATA(encode_lock_release), "session", "7.2.0",
+     "O(N) in the waiters", "Let go of a lock; the next waiter gets it"},
+    {"lock|break", -3, W | ROW_NOSCRIPT | ROW_ADMIN | ROW_DANGEROUS, NO_KEYS, DATA(encode_lock_break), "session",
+     "7.2.0", "O(N) in the waiters", "Put out whoever holds a lock"},
     {"lock|info", 3, R, NO_KEYS, DATA(encode_lock_info), "session", "7.2.0", "O(N) in holders and waiters",
      "Who holds a lock, and who waits for it"},
     {"lock|list", -2, R | ROW_DANGEROUS, NO_KEYS, DATA(encode_lock_list), "session", "7.2.0", "O(N) in the locks",
      "Locks that are held"},
     {"lock|help", 2, ANYTIME, NO_KEYS, LOCAL(run_lock_help), "session", "7.2.0", "O(1)", "The subcommands"},
-    {"guard", -4, W | OOM | ROW_FRAMED, NO_KEYS, DATA(encode_guard), "session", "7.2.0", "that of the command",
-     "Do a command only if the token is that of a present holder of the lock"},
+    {"guard", -4, W | OOM | ROW_NOSCRIPT | ROW_FRAMED, NO_KEYS, DATA(encode_guard), "session", "7.2.0",
+     "that of the command", "Do a command only if the token is that of a present holder of the lock"},
+    /* Transactions. */
+    {"multi", 1, F | TX, NO_KEYS, LOCAL(run_multi), "transactions", "1.2.0", "O(1)", "Begin a transaction"},
+    {"exec", 1, TX, NO_KEYS, LOCAL(run_exec), "transactions", "1.2.0", "depends on the commands queued",
+     "Do what was queued since MULTI, all at one instant, unless a watched key has changed"},
+    {"discard", 1, F | TX, NO_KEYS, LOCAL(run_discard), "transactions", "2.0.0", "O(N) in the commands queued",
+     "Forget what was queued since MULTI"},
+    {"watch", -2, F | TX, ALL_KEYS(KEYS_RO), LOCAL(run_watch), "transactions", "2.2.0", "O(1) for each key",
+     "Let the next EXEC do nothing if one of the keys changes before it"},
+    {"unwatch", 1, F | ROW_NOSCRIPT | ANYTIME | ROW_TRANSACTION, NO_KEYS, LOCAL(run_unwatch), "transactions", "2.2.0",
+     "O(1)", "End all watches of the connection"},
+
+    /* Scripts. */
+    {"eval", -3, SCRIPT, NO_KEYS, DATA(encode_eval), "scripting", "2.6.0", "depends on the script", "Run a Lua script"},
+    {"evalsha", -3, SCRIPT, NO_KEYS, DATA(encode_evalsha), "scripting", "2.6.0", "depends on the script",
+     "Run a kept Lua script, named by its SHA-1"},
+    {"eval_ro", -3, SCRIPT | R, NO_KEYS, DATA(encode_eval_ro), "scripting", "7.0.0", "depends on the script",
+     "Run a Lua script that only reads, without a write to the log"},
+    {"evalsha_ro", -3, SCRIPT | R, NO_KEYS, DATA(encode_evalsha_ro), "scripting", "7.0.0", "depends on the script",
+     "Run a kept Lua script that only reads"},
+    {"script", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "scripting", "2.6.0", "depends on the subcommand",
+     "Kept Lua scripts"},
+    {"script|exists", -3, ROW_NOSCRIPT | ROW_SCRIPTING | R, NO_KEYS, DATA(encode_script_exists), "scripting", "2.6.0",
+     "O(N) in the scripts asked for", "Which scripts are kept"},
+    {"script|flush", -2, ROW_NOSCRIPT | ROW_SCRIPTING, NO_KEYS, DATA(encode_script_flush), "scripting", "2.6.0", "O(1)",
+     "Forget all kept scripts, on all nodes"},
+    {"script|help", 2, ANYTIME | ROW_SCRIPTING, NO_KEYS, LOCAL(run_script_help), "scripting", "5.0.0", "O(1)",
+     "The subcommands"},
+    {"script|kill", 2, ROW_NOSCRIPT | ROW_SCRIPTING, NO_KEYS, LOCAL(run_script_kill), "scripting", "2.6.0", "O(1)",
+     "Nothing to do: scripts end by themselves"},
+    {"script|load", 3, ROW_NOSCRIPT | ROW_SCRIPTING, NO_KEYS, DATA(encode_script_load), "scripting", "2.6.0",
+     "O(N) in the script's length", "Keep a script on all nodes; answers its SHA-1"},
 
     /* Connection. */
     {"ping", -1, F | ROW_CONNECTION, NO_KEYS, LOCAL(run_ping), "connection", "1.0.0", "O(1)", "Is the node there?"},
     {"echo", 2, F | ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_echo), "connection", "1.0.0", "O(1)",
      "The argument back"},
-    {"quit", -1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_quit), "connection", "1.0.0", "O(1)",
+    {"quit", -1, F | CONN | ROW_NO_AUTH | ROW_TX_NOW, NO_KEYS, LOCAL(run_quit), "connection", "1.0.0", "O(1)",
      "Close the connection"},
-    {"reset", 1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_reset), "connection", "6.2.0", "O(1)",
+    {"reset", 1, F | CONN | ROW_NO_AUTH | ROW_TX_NOW, NO_KEYS, LOCAL(run_reset), "connection", "6.2.0", "O(1)",
      "Bring the connection back to how it began"},
     {"hello", -1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_hello), "connection", "6.0.0", "O(1)",
      "Choose the protocol's version and introduce oneself"},
@@ -241,7 +275,7 @@ static const struct command_row rows[] = {
      "Accepted; there are no access times"},
     {"client|pause", -3, ADM_CONN, NO_KEYS, LOCAL(run_client_pause), "connection", "3.0.0", "O(1)",
      "Hold back this node's clients for some milliseconds"},
-    {"client|reply", 3, CONN, NO_KEYS, LOCAL(run_client_reply), "connection", "3.2.0", "O(1)",
+    {"client|reply", 3, CONN | ROW_NO_MULTI, NO_KEYS, LOCAL(run_client_reply), "connection", "3.2.0", "O(1)",
      "Switch replies on or off, or skip one"},
     {"client|setinfo", 4, CONN, NO_KEYS, LOCAL(run_client_setinfo), "connection", "7.2.0", "O(1)",
      "Tell the client library's name or version"},
@@ -291,9 +325,10 @@ static const struct command_row rows[] = {
      "Wait until so many other nodes hold what this connection has written; answers how many do"},
     {"lastsave", 1, F | ANYTIME | ROW_ADMIN | ROW_DANGEROUS, NO_KEYS, LOCAL(run_lastsave), "server", "1.0.0", "O(1)",
      "When the state was last saved: now, since every write is durable"},
-    {"save", 1, ADM, NO_KEYS, LOCAL(run_save), "server", "1.0.0", "O(1)", "Nothing to do: every write is durable"},
+    {"save", 1, ADM | ROW_NO_MULTI, NO_KEYS, LOCAL(run_save), "server", "1.0.0", "O(1)",
+     "Nothing to do: every write is durable"},
     {"bgsave", -1, ADM, NO_KEYS, LOCAL(run_save), "server", "1.0.0", "O(1)", "Nothing to do: every write is durable"},
-    {"shutdown", -1, ADM | ANYTIME, NO_KEYS, LOCAL(run_shutdown), "server", "1.0.0", "O(1)",
+    {"shutdown", -1, ADM | ROW_NO_MULTI | ANYTIME, NO_KEYS, LOCAL(run_shutdown), "server", "1.0.0", "O(1)",
      "Hand leadership over, finish what is under way, and end this node"},
     {"debug", -2, ADM | ANYTIME, NO_KEYS, LOCAL(run_debug), "server", "1.0.0", "O(1)", "Not allowed"},
     {"lolwut", -1, R | F, NO_KEYS, LOCAL(run_lolwut), "server", "5.0.0", "O(1)", "A picture and the version"},
@@ -481,6 +516,11 @@ int64_t wall_now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+int64_t encoding_wall_ms(const struct encoding *e)
+{
+    return e->wall_ms != 0 ? e->wall_ms : wall_now_ms();
+}
+
 /* ---- From a request to what is to be done ---- */
 
 static bool has_arity(const struct command_row *row, size_t n)
@@ -552,8 +592,8 @@ static bool any_longer(const struct resp_arg *args, size_t n, size_t limit)
     return false;
 }
 
-enum prepared commands_prepare(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
-                               const struct command_row **ret_row)
+enum prepared commands_check(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
+                             const struct command_row **ret_row)
 {
     const struct command_row *row = find_row(e, args, n);
     *ret_row = row;
@@ -565,8 +605,27 @@ enum prepared commands_prepare(const struct config *config, const struct resp_ar
     bool framed = (row->flags & ROW_FRAMED) != 0;
     if (!framed && any_longer(args, n, least) && is_too_large(config, row, args, n, e->error))
         return PREPARED_REFUSED;
+    return PREPARED_DATA;
+}
+
+enum prepared commands_prepare(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
+                               const struct command_row **ret_row)
+{
+    return commands_prepare_at(config, args, n, e, ret_row, 0, 0);
+}
+
+enum prepared commands_prepare_at(const struct config *config, const struct resp_arg *args, size_t n,
+                                  struct encoding *e, const struct command_row **ret_row, int64_t wall_ms,
+                                  uint64_t chance)
+{
+    enum prepared checked = commands_check(config, args, n, e, ret_row);
+    if (checked != PREPARED_DATA)
+        return checked;
+    const struct command_row *row = *ret_row;
     e->config = config;
     e->row = row;
+    e->wall_ms = wall_ms;
+    e->chance = chance;
     e->argv = args;
     e->argc = n;
     e->value_bytes_max = config->max_value_bytes;

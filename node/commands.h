@@ -22,7 +22,11 @@ enum command_row_flag {
     ROW_CONNECTION = 1 << 18,
     ROW_KEYSPACE = 1 << 19,
     ROW_STRING = 1 << 20,
-    ROW_FRAMED = 1 << 21, /* Holds another command, whose own limits count. */
+    ROW_FRAMED = 1 << 21,      /* Holds another command, whose own limits count. */
+    ROW_SCRIPTING = 1 << 26,   /* ACL category */
+    ROW_TRANSACTION = 1 << 27, /* ACL category */
+    ROW_TX_NOW = 1 << 28,      /* Runs inside MULTI, too, instead of being queued. */
+    ROW_NO_MULTI = 1 << 29,    /* Not allowed inside MULTI. */
 };
 
 /* How a command uses its keys, as the key specifications of COMMAND INFO tell. */
@@ -51,6 +55,8 @@ struct call {
     size_t n;
     struct resp_buf *out;
     int proto;
+    struct tx *tx;
+    bool in_exec; /* A part of EXEC's reply: it must be written at once. */
 };
 
 /* A data command being turned into the log's language. The encoder fills op to args; `few` is space for args that do
@@ -65,6 +71,8 @@ struct encoding {
     const char *who; /* The client, for people. Set by the caller, as is session. */
     int64_t session; /* Inside ONCE: its session, for which "-" stands; else 0. */
     bool blocks;     /* The answer may be OUTCOME_LATER. */
+    int64_t wall_ms; /* 0: ask the clock. In a script it is the script's, and so is chance. */
+    uint64_t chance;
 
     enum command_op op;
     uint16_t flags;
@@ -112,6 +120,12 @@ enum prepared {
     PREPARED_DATA,    /* e is encoded */
     PREPARED_REFUSED, /* e->error is the answer; ret_row may be NULL */
 };
+/* The checks that come before the encoder: PREPARED_DATA says that the row has one, which has not run. */
+enum prepared commands_check(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
+                             const struct command_row **ret_row);
+enum prepared commands_prepare_at(const struct config *config, const struct resp_arg *args, size_t n,
+                                  struct encoding *e, const struct command_row **ret_row, int64_t wall_ms,
+                                  uint64_t chance);
 enum prepared commands_prepare(const struct config *config, const struct resp_arg *args, size_t n, struct encoding *e,
                                const struct command_row **ret_row);
 
@@ -122,6 +136,8 @@ bool arg_is(const struct resp_arg *arg, const char *word);
 /* Redis's integers: no blanks, no plus sign, no leading zeros. */
 bool arg_int(const struct resp_arg *arg, int64_t *ret);
 int64_t wall_now_ms(void);
+/* The wall clock for what is being encoded. */
+int64_t encoding_wall_ms(const struct encoding *e);
 
 /* Put a refusal's text into e->error; -1. */
 int encode_refuse(struct encoding *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -139,6 +155,10 @@ int encode_decrby(struct encoding *e);
 int encode_del(struct encoding *e);
 int encode_delex(struct encoding *e);
 int encode_delifeq(struct encoding *e);
+int encode_eval(struct encoding *e);
+int encode_eval_ro(struct encoding *e);
+int encode_evalsha(struct encoding *e);
+int encode_evalsha_ro(struct encoding *e);
 int encode_exists(struct encoding *e);
 int encode_expire(struct encoding *e);
 int encode_expireat(struct encoding *e);
@@ -184,6 +204,9 @@ int encode_session_info(struct encoding *e);
 int encode_session_keepalive(struct encoding *e);
 int encode_session_list(struct encoding *e);
 int encode_session_open(struct encoding *e);
+int encode_script_exists(struct encoding *e);
+int encode_script_flush(struct encoding *e);
+int encode_script_load(struct encoding *e);
 int encode_set(struct encoding *e);
 int encode_setex(struct encoding *e);
 int encode_setnx(struct encoding *e);
@@ -228,6 +251,19 @@ void run_readonly(struct call *call);
 void run_readwrite(struct call *call);
 void run_reset(struct call *call);
 void run_select(struct call *call);
+
+void run_discard(struct call *call);
+void run_exec(struct call *call);
+void run_multi(struct call *call);
+void run_script_help(struct call *call);
+void run_script_kill(struct call *call);
+void run_unwatch(struct call *call);
+void run_watch(struct call *call);
+/* Inside MULTI: queue the request. */
+void tx_run_queue(struct call *call);
+/* The answer to what a transaction asked with conn_ask(), and why there is none. */
+void tx_answered(struct call *call, const uint8_t *outcome, size_t len);
+void tx_failed(struct call *call, enum request_failure why);
 
 void run_command(struct call *call);
 void run_command_count(struct call *call);

@@ -11,7 +11,8 @@
  *
  * Order. All unanswered requests of a connection are in one of the two queues of requests.h. What cannot join that
  * queue (a local command, a write behind reads, a refusal) is held back at the start of `in` and parsed again when
- * nothing is unanswered.
+ * nothing is unanswered. MULTI is a local command, so inside it nothing is unanswered and QUEUED overtakes nothing;
+ * what WATCH and EXEC ask of the cluster is the only unanswered request while it is.
  *
  * Invariants: unanswered counts the calls of conn_answer() and conn_fail() still to come; while the last of them may
  * wait for a lock, no request behind it is run; stalled means that `in` may hold a whole request that nobody has run;
@@ -25,6 +26,7 @@
 #include "node/log.h"
 #include "node/node.h"
 #include "node/reply.h"
+#include "node/tx.h"
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -82,6 +84,7 @@ struct conn {
     size_t in_len, in_cap;
     struct resp_buf out;     /* Replies since the last write. */
     struct resp_buf sending; /* Being written by libuv. */
+    struct tx tx;
     unsigned wait_replicas;
     uint64_t wait_index, wait_until_ms, closing_since_ms;
 };
@@ -148,6 +151,16 @@ uint64_t conn_wait_until_ms(const struct conn *c)
     return c->wait_until_ms;
 }
 
+long conn_multi_commands(const struct conn *c)
+{
+    return c->tx.queueing ? (long)c->tx.n_commands : -1;
+}
+
+size_t conn_multi_bytes(const struct conn *c)
+{
+    return c->tx.bytes;
+}
+
 static uv_stream_t *conn_stream(struct conn *c)
 {
     return (uv_stream_t *)&c->tcp;
@@ -182,6 +195,7 @@ static void on_closed(uv_handle_t *handle)
     resp_parser_release(&c->parser);
     resp_buf_release(&c->out);
     resp_buf_release(&c->sending);
+    tx_reset(&c->tx);
     free(c->in);
     c->in = NULL;
     server_conn_gone(c->server);
@@ -334,6 +348,22 @@ static void seal(struct conn *c, size_t mark)
     }
 }
 
+static struct call call_of(struct conn *c, const struct command_row *row)
+{
+    return (struct call){
+        .conn = c,
+        .facts = &c->facts,
+        .server = c->server,
+        .node = c->node,
+        .row = row,
+        .args = c->parser.args,
+        .n = c->parser.n_args,
+        .out = &c->out,
+        .proto = c->facts.proto,
+        .tx = &c->tx,
+    };
+}
+
 static void guess_reply(struct conn *c, size_t len)
 {
     size_t less = c->reply_guess - c->reply_guess / 8;
@@ -360,9 +390,14 @@ void conn_answer(struct conn *c, const uint8_t *outcome, size_t len)
     if (c->life == CONN_CLOSED)
         return;
     size_t mark = c->out.len;
-    reply_outcome(&c->out, c->facts.proto, outcome, len);
+    struct call call = call_of(c, NULL);
     server_mark_dirty(c->server, c);
-    seal(c, mark);
+    if (c->tx.step != TX_IDLE)
+        tx_answered(&call, outcome, len);
+    else
+        reply_outcome(&c->out, c->facts.proto, outcome, len);
+    if (c->life != CONN_CLOSED)
+        seal(c, mark);
 }
 
 void conn_fail(struct conn *c, enum request_failure why)
@@ -371,8 +406,12 @@ void conn_fail(struct conn *c, enum request_failure why)
     if (c->life == CONN_CLOSED)
         return;
     size_t mark = c->out.len;
-    reply_failure(&c->out, why);
+    struct call call = call_of(c, NULL);
     server_mark_dirty(c->server, c);
+    if (c->tx.step != TX_IDLE)
+        tx_failed(&call, why);
+    else
+        reply_failure(&c->out, why);
     seal(c, mark);
 }
 
@@ -451,21 +490,18 @@ static bool submit(struct conn *c, const struct encoding *e)
     return true;
 }
 
-static void run_local(struct conn *c, const struct command_row *row)
+int conn_ask(struct conn *c, const struct encoding *e, bool may_be_stale)
 {
-    struct call call = {
-        .conn = c,
-        .facts = &c->facts,
-        .server = c->server,
-        .node = c->node,
-        .row = row,
-        .args = c->parser.args,
-        .n = c->parser.n_args,
-        .out = &c->out,
-        .proto = c->facts.proto,
-    };
+    bool is_write = command_is_write((uint8_t)e->op);
+    assert(c->unanswered == 0);
+    return enqueue(c, e, is_write ? QUEUE_WRITES : QUEUE_READS, !is_write && may_be_stale && c->facts.readonly);
+}
+
+static void run_local(struct conn *c, const struct command_row *row, void (*run)(struct call *call))
+{
+    struct call call = call_of(c, row);
     size_t mark = c->out.len;
-    row->run(&call);
+    run(&call);
     if (c->life != CONN_CLOSED)
         seal(c, mark);
 }
@@ -487,6 +523,28 @@ static void count(struct conn *c, const struct command_row *row, bool rejected)
     counts->rejected += rejected;
 }
 
+/* Is it queued for EXEC? Inside MULTI all but the commands about the transaction are. */
+static bool is_queued(const struct conn *c, const struct command_row *row, enum prepared prepared)
+{
+    return c->tx.queueing && prepared != PREPARED_REFUSED && (row->flags & ROW_TX_NOW) == 0;
+}
+
+static bool may_write(const struct conn *c, const struct command_row *row, enum prepared prepared,
+                      const struct encoding *e)
+{
+    if (c->tx.queueing)
+        return row != NULL && row->run == run_exec && c->tx.may_write;
+    return prepared == PREPARED_DATA && command_is_write((uint8_t)e->op);
+}
+
+static enum prepared prepare(struct conn *c, struct encoding *e, const struct command_row **ret_row)
+{
+    const struct config *config = server_config(c->server);
+    const struct resp_arg *args = c->parser.args;
+    size_t n = c->parser.n_args;
+    return c->tx.queueing ? commands_check(config, args, n, e, ret_row) : commands_prepare(config, args, n, e, ret_row);
+}
+
 /* Run the request that the parser has found. False: it is held back and must be parsed again later. */
 static bool run_request(struct conn *c)
 {
@@ -494,11 +552,11 @@ static bool run_request(struct conn *c)
     e.who = c->facts.address;
     e.session = 0;
     const struct command_row *row = NULL;
-    enum prepared prepared = commands_prepare(server_config(c->server), c->parser.args, c->parser.n_args, &e, &row);
-    bool is_write = prepared == PREPARED_DATA && command_is_write((uint8_t)e.op);
+    enum prepared prepared = prepare(c, &e, &row);
+    bool is_write = may_write(c, row, prepared, &e);
     if (row != NULL && is_held_by_pause(c, row, is_write))
         return hold(c, HOLD_PAUSE, is_write);
-    if (prepared == PREPARED_DATA) {
+    if (prepared == PREPARED_DATA && !c->tx.queueing) {
         if (!submit(c, &e))
             return false;
     } else if (c->unanswered > 0) {
@@ -506,10 +564,12 @@ static bool run_request(struct conn *c)
     }
     count(c, row, prepared == PREPARED_REFUSED);
     if (prepared == PREPARED_REFUSED) {
+        c->tx.spoiled |= c->tx.queueing;
         reply_error_text(c, e.error);
+    } else if (is_queued(c, row, prepared)) {
+        run_local(c, row, tx_run_queue);
     } else if (prepared == PREPARED_LOCAL) {
-        assert(row != NULL);
-        run_local(c, row);
+        run_local(c, row, row->run);
     }
     return true;
 }
@@ -518,7 +578,7 @@ static bool run_request(struct conn *c)
 
 static bool may_run(struct conn *c)
 {
-    if (c->life != CONN_OPEN || c->broken != RESP_REQUEST || c->is_waiting || c->is_blocked)
+    if (c->life != CONN_OPEN || c->broken != RESP_REQUEST || c->is_waiting || c->is_blocked || c->tx.step != TX_IDLE)
         return false;
     if (c->hold == HOLD_ANSWERS && c->unanswered > 0)
         return false;

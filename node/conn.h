@@ -7,6 +7,7 @@
 #include <uv.h>
 
 struct command_row;
+struct encoding;
 
 #define CONN_NAME_MAX 256
 
@@ -38,6 +39,12 @@ size_t conn_input_cap(const struct conn *c);
 size_t conn_output_bytes(const struct conn *c);
 size_t conn_output_cap(const struct conn *c);
 bool conn_is_closing(const struct conn *c);
+/* Commands queued since MULTI and the bytes they take; -1 outside of MULTI. */
+long conn_multi_commands(const struct conn *c);
+size_t conn_multi_bytes(const struct conn *c);
+/* For transactions: ask the cluster something whose answer goes to tx_answered(), perhaps before this returns. Nothing
+ * may be unanswered. may_be_stale: READONLY may answer it from this node's own state. Errors: enum requests_err. */
+int conn_ask(struct conn *c, const struct encoding *e, bool may_be_stale);
 
 /* Close at once, dropping output. Requests under way stay so; their answers are dropped. Idempotent. */
 void conn_close(struct conn *c);

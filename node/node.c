@@ -7,6 +7,7 @@
 #include "node/node.h"
 #include "node/cluster.h"
 #include "node/log.h"
+#include "node/scripts.h"
 #include "raft/io_uv.h"
 #include "raft/link.h"
 #include <assert.h>
@@ -358,7 +359,8 @@ static int open_cluster(struct node *n, char error[256])
                   .flush_rows = NODE_FLUSH_ROWS,
                   .checkpoint_bytes = n->config.checkpoint_bytes,
                   .notify = store_notify,
-                  .notify_ctx = n},
+                  .notify_ctx = n,
+                  .script_host = &scripts_host},
         .replica = {.id = n->config.node_id,
                     .members = members,
                     .n_members = n->config.n_members,

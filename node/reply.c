@@ -9,7 +9,7 @@
 #define UNKNOWN_ARGS_MAX 128
 #define STALE_NAME_MAX 600
 
-static void put_refusal(struct resp_buf *b, const struct outcome *o)
+void reply_refusal(struct resp_buf *b, const struct outcome *o)
 {
     switch ((enum refusal)o->n) {
     case REFUSAL_WRONGTYPE:
@@ -69,6 +69,12 @@ static void put_refusal(struct resp_buf *b, const struct outcome *o)
     case REFUSAL_TOO_MANY_SESSIONS:
         resp_error(b, REPLY_TOO_MANY_SESSIONS);
         return;
+    case REFUSAL_SCRIPT:
+        resp_errorf(b, "%.*s", (int)o->len, o->bytes);
+        return;
+    case REFUSAL_ANSWER_TOO_LARGE:
+        resp_error(b, REPLY_ANSWER_TOO_LARGE);
+        return;
     }
     /* A refusal that a newer node knows and this one does not. */
     resp_errorf(b, "ERR refused (%d)%s%.*s", (int)o->n, o->len > 0 ? ": " : "", (int)(o->len > 200 ? 200 : o->len),
@@ -88,12 +94,29 @@ static void put_simple(struct resp_buf *b, const struct outcome *o)
     resp_raw(b, "\r\n", 2);
 }
 
+/* A number as text, of a type that only RESP3 has. */
+static void put_number(struct resp_buf *b, int proto, char type, const struct outcome *o)
+{
+    if (proto == 2 || memchr(o->bytes, '\r', o->len) != NULL || memchr(o->bytes, '\n', o->len) != NULL) {
+        resp_bulk(b, o->bytes, o->len);
+        return;
+    }
+    if (!resp_reserve(b, o->len + 3))
+        return;
+    resp_raw(b, &type, 1);
+    resp_raw(b, o->bytes, o->len);
+    resp_raw(b, "\r\n", 2);
+}
+
 /* One head. Returns how many further values belong to it. */
 static size_t put_head(struct resp_buf *b, int proto, const struct outcome *o)
 {
     switch (o->tag) {
     case OUTCOME_NIL:
         resp_nil(b, proto);
+        return 0;
+    case OUTCOME_NIL_ARRAY:
+        resp_nil_array(b, proto);
         return 0;
     case OUTCOME_OK:
         resp_ok(b);
@@ -107,6 +130,18 @@ static size_t put_head(struct resp_buf *b, int proto, const struct outcome *o)
     case OUTCOME_SIMPLE:
         put_simple(b, o);
         return 0;
+    case OUTCOME_BOOL:
+        resp_bool(b, proto, o->n != 0);
+        return 0;
+    case OUTCOME_DOUBLE:
+        put_number(b, proto, ',', o);
+        return 0;
+    case OUTCOME_BIG_NUMBER:
+        put_number(b, proto, '(', o);
+        return 0;
+    case OUTCOME_SET:
+        resp_set(b, proto, (size_t)o->n);
+        return (size_t)o->n;
     case OUTCOME_ARRAY:
         resp_array(b, (size_t)o->n);
         return (size_t)o->n;
@@ -114,7 +149,7 @@ static size_t put_head(struct resp_buf *b, int proto, const struct outcome *o)
         resp_map(b, proto, (size_t)o->n);
         return 2 * (size_t)o->n;
     case OUTCOME_REFUSAL:
-        put_refusal(b, o);
+        reply_refusal(b, o);
         return 0;
     case OUTCOME_LATER: /* Of a request for which nobody expected to wait. */
         resp_error(b, REPLY_OUTCOME_UNKNOWN);

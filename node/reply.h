@@ -62,6 +62,16 @@
 #define REPLY_CONFIG_SET "ERR CONFIG SET failed (possibly related to argument '%.*s') - %s"
 #define REPLY_CONFIG_NO_FILE "ERR The server is running without a config file"
 #define REPLY_SLOWLOG_COUNT "ERR count should be greater than or equal to -1"
+#define REPLY_KEYS_MORE_THAN_ARGS "ERR Number of keys can't be greater than number of args"
+#define REPLY_KEYS_NEGATIVE "ERR Number of keys can't be negative"
+#define REPLY_SCRIPT_FLUSH "ERR SCRIPT FLUSH only support SYNC|ASYNC option"
+#define REPLY_NOTBUSY "NOTBUSY No scripts in execution right now."
+#define REPLY_MULTI_NESTED "ERR MULTI calls can not be nested"
+#define REPLY_WATCH_IN_MULTI "ERR WATCH inside MULTI is not allowed"
+#define REPLY_EXEC_WITHOUT_MULTI "ERR EXEC without MULTI"
+#define REPLY_DISCARD_WITHOUT_MULTI "ERR DISCARD without MULTI"
+#define REPLY_EXECABORT "EXECABORT Transaction discarded because of previous errors."
+#define REPLY_NOT_IN_MULTI "ERR Command not allowed inside a transaction"
 
 /* Words of our own. */
 #define REPLY_KEY_TOO_LARGE "TOOLARGE key of %zu bytes; the limit is %zu (max_key_bytes)"
@@ -82,6 +92,9 @@
 #define REPLY_STOPPING "CLUSTERDOWN this node is shutting down; nothing was done, use another node"
 #define REPLY_UNREADABLE_OUTCOME "UNKNOWN outcome not known: the command was done, but its answer could not be read"
 #define REPLY_NEWER_COMMAND "ERR this node's version does not have that command; nothing was done"
+#define REPLY_ANSWER_TOO_LARGE "ERR the command was done, but the answers of its transaction would be too long"
+#define REPLY_TX_TOO_LARGE "TOOLARGE a transaction of more than %zu bytes (max_request_bytes)"
+#define REPLY_TX_TOO_MANY "TOOLARGE a transaction of more than %u commands"
 #define REPLY_TYPE_NAME "ERR unknown value type '%.32s'"
 #define REPLY_UNBLOCKED "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 #define REPLY_NO_TRACKING "ERR client tracking is not supported"
@@ -111,6 +124,9 @@
 
 /* Append the RESP form of one outcome value. A malformed one answers REPLY_UNREADABLE_OUTCOME. */
 void reply_outcome(struct resp_buf *b, int proto, const uint8_t *outcome, size_t len);
+/* A refusal alone. */
+struct outcome;
+void reply_refusal(struct resp_buf *b, const struct outcome *o);
 /* Why a request has no outcome. */
 void reply_failure(struct resp_buf *b, enum request_failure why);
 /* Why a request was not taken: an enum requests_err. */

@@ -253,7 +253,8 @@ int command_decode(const uint8_t *at, size_t len, struct command *ret, size_t *r
 
 int command_is_write(uint8_t op)
 {
-    bool is_read = (op >= OP_GET && op <= OP_LCS) || (op >= OP_SESSION_INFO && op <= OP_LOCK_LIST);
+    bool is_read = (op >= OP_GET && op <= OP_LCS) || (op >= OP_SESSION_INFO && op <= OP_LOCK_LIST) ||
+                   (op >= OP_EXEC_READ && op <= OP_SCRIPT_EXISTS);
     return !is_read;
 }
 
@@ -264,5 +265,6 @@ int command_rebuilds_value(uint8_t op)
 
 int command_answers_values(uint8_t op, uint16_t flags)
 {
-    return !command_is_write(op) || op == OP_GETDEL || op == OP_GETEX || (flags & CMD_GET) != 0;
+    return !command_is_write(op) || op == OP_GETDEL || op == OP_GETEX || op == OP_EXEC || op == OP_EVAL ||
+           (flags & CMD_GET) != 0;
 }

@@ -92,6 +92,20 @@ enum command_op {
     OP_SESSION_LIST = 161, /* ARRAY of MAPs, in no order that means anything */
     OP_LOCK_INFO = 162,    /* args: name; a MAP, or nil when nobody holds it or waits */
     OP_LOCK_LIST = 163,    /* args: glob; ARRAY of MAPs */
+    /* Transactions. args: encoded commands, then pairs of a watched key and its version (u64, little-endian; 0:
+     * absent); nums: how many of the args are commands. A watched key that has another version by now: NIL_ARRAY,
+     * nothing is done. Else an ARRAY of the commands' outcomes, refusals among them. */
+    OP_EXEC = 50,
+    OP_EXEC_READ = 170, /* The same of reads only: a read itself. */
+    OP_VERSIONS = 171,  /* args: keys; ARRAY of their versions, 0 where there is none */
+
+    /* Scripts. args: source (or, with CMD_BY_SHA, the sha of a kept one), number of keys as text, keys, other
+     * arguments; nums: the wall clock for TIME, a seed. */
+    OP_EVAL = 51,
+    OP_SCRIPT_LOAD = 52,    /* args: source; answers its sha */
+    OP_SCRIPT_FLUSH = 53,   /* answers OK */
+    OP_EVAL_RO = 172,       /* as OP_EVAL, changes nothing and keeps nothing */
+    OP_SCRIPT_EXISTS = 173, /* args: shas; ARRAY of 1/0 */
 };
 
 enum command_flag {
@@ -108,6 +122,7 @@ enum command_flag {
     CMD_LT = 1 << 10,
     CMD_SHARED = 1 << 11,
     CMD_REENTRANT = 1 << 12,
+    CMD_BY_SHA = 1 << 15,
 };
 
 /* Row types, as VSET names them. Part of the file format. */
@@ -131,6 +146,8 @@ struct bytes {
 };
 
 #define COMMAND_NUMS_MAX 8
+#define EXEC_COMMANDS_MAX 10000 /* In one OP_EXEC. */
+#define EXEC_VERSION_BYTES 8
 #define BATCH_HEADER_BYTES 48
 #define BATCH_VERSION 1
 

@@ -45,6 +45,16 @@ void typed_vappend(struct family *f, const struct command *c);
 void typed_vget(struct family *f, const struct command *c);
 void typed_vmget(struct family *f, const struct command *c);
 
+/* script.c */
+void script_eval(struct family *f, const struct command *c);
+void script_load_command(struct family *f, const struct command *c);
+void script_flush(struct family *f, const struct command *c);
+void script_exists(struct family *f, const struct command *c);
+
+/* exec.c */
+void exec_run(struct family *f, const struct command *c);
+void exec_versions(struct family *f, const struct command *c);
+
 /* expiry.c */
 void expiry_expire(struct family *f, const struct command *c);
 void expiry_persist(struct family *f, const struct command *c);

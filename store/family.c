@@ -80,6 +80,14 @@ static const struct family_rule rules[256] = {
     [OP_SORT] = {keys_sort, 1, 1, 0},
     [OP_VMGET] = {typed_vmget, 1, ARGS_ANY, 0},
     [OP_LCS] = {strings_lcs, 2, 2, 1},
+    [OP_EXEC] = {exec_run, 0, ARGS_ANY, 1},
+    [OP_EXEC_READ] = {exec_run, 0, ARGS_ANY, 1},
+    [OP_VERSIONS] = {exec_versions, 1, ARGS_ANY, 0},
+    [OP_EVAL] = {script_eval, 2, ARGS_ANY, 2},
+    [OP_EVAL_RO] = {script_eval, 2, ARGS_ANY, 2},
+    [OP_SCRIPT_LOAD] = {script_load_command, 1, 1, 0},
+    [OP_SCRIPT_FLUSH] = {script_flush, 0, 0, 0},
+    [OP_SCRIPT_EXISTS] = {script_exists, 1, ARGS_ANY, 0},
 };
 
 /* CMD_EXPIRE promises left and wall where the opcode keeps them; without it they may be missing. */
@@ -119,8 +127,7 @@ static void family_run_bounded(struct family *f, const struct command *c,
     family_refuse_past(f, REFUSAL_REPLY_TOO_LARGE, FAMILY_REPLY_BYTES_MAX);
 }
 
-/* What ends or renews sessions, and what only the leader proposes, stands alone. */
-static bool family_may_nest(uint8_t op)
+bool family_may_nest(uint8_t op)
 {
     switch (op) {
     case OP_NOP:

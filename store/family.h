@@ -7,6 +7,7 @@
 #include "store/rows.h"
 
 struct due; /* due.h: what is due when */
+struct script_host;
 
 /* Memory kept from one command to the next for values so large that getting it anew each time would cost more than the
  * work: each call of family_kept() hands out the same again. */
@@ -26,9 +27,11 @@ struct family {
     uint64_t *expired_total;
     size_t value_bytes_max;
     struct family_keeps *keeps;
-    unsigned depth;                                              /* How many commands this one is nested in. */
+    unsigned depth; /* How many commands this one is nested in. */
+    bool at_once; /* Inside a transaction or a script nothing waits: what would is answered as if its time were over. */
     void (*changed)(void *ctx, const struct store_event *event); /* NULL: nobody listens */
     void *changed_ctx;
+    const struct script_host *host; /* What scripts need to be told; NULL: there are no scripts */
     struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
 };
 
@@ -41,6 +44,10 @@ struct family {
 /* Run one decoded command. Unknown opcodes answer REFUSAL_UNKNOWN_COMMAND; wrong numbers of args or nums (only a broken
  * encoder makes them) answer it too, and change nothing. */
 void family_run(struct family *f, const struct command *c);
+
+/* May the command stand inside another one? What ends or renews sessions, and what only the leader proposes, stands
+ * alone. */
+bool family_may_nest(uint8_t op);
 
 /* Run the command nested in an argument, if it may run inside another one. Exactly one outcome either way; true when it
  * was run. Nesting is two deep at most (GUARD in ONCE): encoders keep to that, what comes over a link may not. */

@@ -280,7 +280,7 @@ static void answer_later(struct family *f, const struct lock *l, const struct re
 /* Among the holders, or at the end of the queue. */
 static void acquire_new(struct family *f, struct lock *l, const struct command *c)
 {
-    int64_t wait_ms = clamp_ms(c->nums[NUM_WAIT]);
+    int64_t wait_ms = f->at_once ? 0 : clamp_ms(c->nums[NUM_WAIT]);
     if (n_records(l) == 0)
         l->permits = (uint32_t)c->nums[NUM_OF];
     struct record r = {.permits = (uint32_t)c->nums[NUM_PERMITS],

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define OUTCOME_FIRST_BYTES 256
-#define OUTCOME_NESTING_MAX 8
+#define OUTCOME_NESTING_MAX 32 /* A script's reply inside a transaction's, and some. */
 #define OUTCOME_LATER_HEAD 22
 
 void outcome_buf_release(struct outcome_buf *b)
@@ -89,6 +89,11 @@ void outcome_nil(struct outcome_buf *b)
     outcome_put_tag(b, OUTCOME_NIL);
 }
 
+void outcome_nil_array(struct outcome_buf *b)
+{
+    outcome_put_tag(b, OUTCOME_NIL_ARRAY);
+}
+
 void outcome_ok(struct outcome_buf *b)
 {
     outcome_put_tag(b, OUTCOME_OK);
@@ -134,6 +139,30 @@ void outcome_append(struct outcome_buf *b, const uint8_t *values, size_t len)
 void outcome_map(struct outcome_buf *b, uint32_t n)
 {
     outcome_put_counted(b, OUTCOME_MAP, n);
+}
+
+void outcome_set(struct outcome_buf *b, uint32_t n)
+{
+    outcome_put_counted(b, OUTCOME_SET, n);
+}
+
+void outcome_bool(struct outcome_buf *b, bool yes)
+{
+    uint8_t *at = outcome_take(b, 2);
+    if (at == NULL)
+        return;
+    at[0] = OUTCOME_BOOL;
+    at[1] = yes;
+}
+
+void outcome_double(struct outcome_buf *b, const void *text, size_t len)
+{
+    outcome_put_bytes(b, OUTCOME_DOUBLE, text, len);
+}
+
+void outcome_big_number(struct outcome_buf *b, const void *text, size_t len)
+{
+    outcome_put_bytes(b, OUTCOME_BIG_NUMBER, text, len);
 }
 
 void outcome_refusal(struct outcome_buf *b, enum refusal code, const void *detail, size_t len)
@@ -188,6 +217,7 @@ static size_t outcome_parse(const uint8_t *at, size_t len, struct outcome *o)
     o->tag = (enum outcome_tag)at[0];
     switch (at[0]) {
     case OUTCOME_NIL:
+    case OUTCOME_NIL_ARRAY:
     case OUTCOME_OK:
         return 1;
     case OUTCOME_INT:
@@ -195,13 +225,21 @@ static size_t outcome_parse(const uint8_t *at, size_t len, struct outcome *o)
             return 0;
         o->n = (int64_t)little_u64(at + 1);
         return 9;
+    case OUTCOME_BOOL:
+        if (len < 2 || at[1] > 1)
+            return 0;
+        o->n = at[1];
+        return 2;
     case OUTCOME_ARRAY:
+    case OUTCOME_SET:
     case OUTCOME_MAP:
         if (len < 5)
             return 0;
         o->n = little_u32(at + 1);
         return 5;
     case OUTCOME_BULK:
+    case OUTCOME_DOUBLE:
+    case OUTCOME_BIG_NUMBER:
     case OUTCOME_SIMPLE:
         return outcome_next_bytes(at, len, 5, o);
     case OUTCOME_REFUSAL:
@@ -234,7 +272,7 @@ static size_t outcome_span_nested(const uint8_t *at, size_t len, int depth)
 {
     struct outcome o;
     size_t used = outcome_next(at, len, &o);
-    if (used == 0 || (o.tag != OUTCOME_ARRAY && o.tag != OUTCOME_MAP))
+    if (used == 0 || (o.tag != OUTCOME_ARRAY && o.tag != OUTCOME_SET && o.tag != OUTCOME_MAP))
         return used;
     if (depth == OUTCOME_NESTING_MAX)
         return 0;

@@ -8,6 +8,10 @@
  *     BULK, SIMPLE     u32 length, the bytes (SIMPLE is a status word such as "string")
  *     ARRAY            u32 n, then n values
  *     MAP              u32 n, then n pairs of values
+ *     NIL_ARRAY        nothing: a transaction that was not done, as a watched key had changed
+ *     BOOL             u8, 0 or 1
+ *     DOUBLE, BIG_NUMBER  u32 length, its text
+ *     SET              u32 n, then n values
  *     REFUSAL          u16 code, u32 length, detail bytes (may be empty)
  *     LATER            u8 kept, u64 token, u64 session, u32 length, name: the request waits for a lock, and the answer
  *                      comes as an event (event.h); kept: the session remembers it
@@ -28,6 +32,11 @@ enum outcome_tag {
     OUTCOME_MAP = 'm',
     OUTCOME_REFUSAL = 'r',
     OUTCOME_LATER = 'l',
+    OUTCOME_NIL_ARRAY = 'z',
+    OUTCOME_BOOL = 'y',
+    OUTCOME_DOUBLE = 'd',
+    OUTCOME_BIG_NUMBER = 'g',
+    OUTCOME_SET = 'e',
 };
 
 /* Why a command changed nothing. node/reply.c has the words; part of the peer wire: append only. */
@@ -51,6 +60,8 @@ enum refusal {
     REFUSAL_QUEUE_FULL,      /* So many wait for that lock already. */
     REFUSAL_REPLY_TOO_LARGE, /* One answer past the limit: detail is the limit in bytes. */
     REFUSAL_BATCH_TOO_LARGE, /* The answers before it in its batch have used up what a batch may answer. */
+    REFUSAL_SCRIPT = 51,     /* What went wrong in a script: detail is the whole reply, without '-'. */
+    REFUSAL_ANSWER_TOO_LARGE = 50, /* Done, but its answer would be too long: detail is the limit in bytes. */
 };
 
 /* A growing buffer of outcomes. Zero-initialise; release with outcome_buf_release().
@@ -64,6 +75,7 @@ struct outcome_buf {
 
 void outcome_buf_release(struct outcome_buf *b);
 void outcome_nil(struct outcome_buf *b);
+void outcome_nil_array(struct outcome_buf *b);
 void outcome_ok(struct outcome_buf *b);
 void outcome_int(struct outcome_buf *b, int64_t n);
 void outcome_bulk(struct outcome_buf *b, const void *bytes, size_t len);
@@ -74,6 +86,10 @@ void outcome_array_recount(struct outcome_buf *b, size_t at, uint32_t n);
 /* Whole values, encoded elsewhere. */
 void outcome_append(struct outcome_buf *b, const uint8_t *values, size_t len);
 void outcome_map(struct outcome_buf *b, uint32_t n);
+void outcome_set(struct outcome_buf *b, uint32_t n);
+void outcome_bool(struct outcome_buf *b, bool yes);
+void outcome_double(struct outcome_buf *b, const void *text, size_t len);
+void outcome_big_number(struct outcome_buf *b, const void *text, size_t len);
 void outcome_refusal(struct outcome_buf *b, enum refusal code, const void *detail, size_t len);
 void outcome_later(struct outcome_buf *b, uint64_t token, uint64_t session, const void *name, size_t len);
 /* Mark the LATER at `at`, if it is one, as remembered by its session. */
@@ -82,17 +98,17 @@ void outcome_later_keep(struct outcome_buf *b, size_t at);
 /* One value's head as read back; for BULK, SIMPLE, REFUSAL and LATER `bytes` points into the buffer. */
 struct outcome {
     enum outcome_tag tag;
-    int64_t n;        /* INT: the number; ARRAY, MAP: how many; REFUSAL: the code; LATER: the token. */
+    int64_t n;        /* INT, BOOL: the number; ARRAY, MAP, SET: how many; REFUSAL: the code; LATER: the token. */
     uint64_t session; /* LATER */
     bool kept;        /* LATER */
     const char *bytes;
     size_t len;
 };
 
-/* Read the head at `at` (for ARRAY and MAP the parts follow as heads of their own).
+/* Read the head at `at` (for ARRAY, MAP and SET the parts follow as heads of their own).
  * Returns the bytes it took, or 0 when the buffer ends inside it or the tag is none of ours:
  * outcomes come over peer links too, so they are checked, never asserted. */
 size_t outcome_next(const uint8_t *at, size_t len, struct outcome *ret);
 
-/* Length of the whole first value, nested parts included; 0 when malformed or nested deeper than 8. */
+/* Length of the whole first value, nested parts included; 0 when malformed or nested deeper than 32. */
 size_t outcome_span(const uint8_t *at, size_t len);

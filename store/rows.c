@@ -21,6 +21,7 @@
  * committed. Failure: the first error is kept for rows_error(); totals then no longer mean anything and the store must
  * stop. */
 #include "store/rows_internal.h"
+#include "store/journal.h"
 #include "store/schema.h"
 #include "store/store.h"
 #include <assert.h>
@@ -86,6 +87,7 @@ struct rows {
     size_t frozen_bytes, bytes_max;
     size_t hand; /* The area under the clock hand. */
     struct trash trash;
+    struct journal *journal; /* Borrowed; NULL: nobody wants to take changes back. */
     int error;
 };
 
@@ -602,6 +604,18 @@ static void settle(struct rows *r, struct item *it, uint64_t version, int64_t ex
     total_in(r, it);
 }
 
+void rows_set_journal(struct rows *r, struct journal *j)
+{
+    r->journal = j;
+}
+
+static void note_change(struct rows *r, const struct place *at, const struct item *old)
+{
+    bool lives = old != NULL && !old->change.deleted;
+    if (r->journal != NULL)
+        journal_note(r->journal, at->space, at->key, at->len, lives ? &old->change.row : NULL);
+}
+
 void rows_put_in(struct rows *r, enum space space, const void *key, size_t len, uint8_t type, const void *value,
                  size_t value_len, uint64_t version, int64_t expire_ms, int64_t wall_ms)
 {
@@ -609,6 +623,7 @@ void rows_put_in(struct rows *r, enum space space, const void *key, size_t len, 
     struct item *old = lookup(r, &at);
     if (r->error != 0)
         return; /* Nobody knows what the row was: the totals would go wrong. */
+    note_change(r, &at, old);
     total_out(r, old);
     struct item *it = item_to_write(r, old, &at, value, value_len);
     if (it == NULL) {
@@ -647,6 +662,7 @@ void rows_set_expiry_in(struct rows *r, enum space space, const void *key, size_
     struct item *it = lookup(r, &at);
     if (r->error != 0 || it == NULL || it->change.deleted)
         return;
+    note_change(r, &at, it);
     total_out(r, it);
     if (item_frozen(r, it))
         it = item_thawed(r, it);
@@ -664,6 +680,7 @@ bool rows_delete_in(struct rows *r, enum space space, const void *key, size_t le
     struct item *it = lookup(r, &at);
     if (r->error != 0 || it == NULL || it->change.deleted)
         return false;
+    note_change(r, &at, it);
     total_out(r, it);
     it = item_to_write(r, it, &at, "", 0);
     if (it == NULL) {

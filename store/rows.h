@@ -16,7 +16,7 @@
 struct rows;
 
 /* A space has names, a table and a walk of its own. The numbers count in the state hash: append only. */
-enum space { SPACE_KEYS = 0, SPACE_SESSIONS = 1, SPACE_LOCKS = 2, SPACE_N };
+enum space { SPACE_KEYS = 0, SPACE_SESSIONS = 1, SPACE_LOCKS = 2, SPACE_SCRIPTS = 3, SPACE_N };
 
 #define ROW_NO_EXPIRY INT64_MAX
 
@@ -51,6 +51,9 @@ void rows_set_expiry_in(struct rows *r, enum space space, const void *key, size_
 bool rows_delete_in(struct rows *r, enum space space, const void *key, size_t len);
 /* All rows of a space at once, without walking them (FLUSHALL). */
 void rows_clear_in(struct rows *r, enum space space);
+/* Note rows in the journal before they change, until it is set to NULL. Clearing a space is not noted. */
+struct journal;
+void rows_set_journal(struct rows *r, struct journal *j);
 /* 0 or a store_err since the last call of this function. */
 int rows_error(struct rows *r);
 

@@ -38,6 +38,7 @@ static const struct {
     [SPACE_KEYS] = {"keys", 1},
     [SPACE_SESSIONS] = {"session_rows", 2},
     [SPACE_LOCKS] = {"lock_rows", 2},
+    [SPACE_SCRIPTS] = {"scripts", 2},
 };
 
 /* Columns: hash: xxh3 of the space and the key, upper 63 bits. type: 0 raw 1 int 2 float 3 bool 4 json 5 str; 0 in
@@ -445,6 +446,8 @@ static const struct meta_number {
     {"locks", offsetof(struct meta, totals[SPACE_LOCKS].count)},
     {"locks_with_ttl", offsetof(struct meta, totals[SPACE_LOCKS].expiring)},
     {"locks_hash", offsetof(struct meta, totals[SPACE_LOCKS].hash)},
+    {"scripts", offsetof(struct meta, totals[SPACE_SCRIPTS].count)},
+    {"scripts_hash", offsetof(struct meta, totals[SPACE_SCRIPTS].hash)},
 };
 #define META_NUMBERS (sizeof meta_numbers / sizeof meta_numbers[0])
 #define META_NUMBERS_1 7

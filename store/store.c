@@ -59,6 +59,7 @@ struct store {
     void *notify_ctx;
     void (*changed)(void *ctx, const struct store_event *event);
     void *changed_ctx;
+    const struct script_host *script_host;
 
     sqlite3 *db; /* The loop thread's connection: reads only. */
     struct rows *rows;
@@ -309,6 +310,7 @@ static struct family family_of(struct store *s, struct outcome_buf *out, uint64_
                            .expired_total = &s->expired_total,
                            .value_bytes_max = BATCH_VALUE_BYTES_MAX,
                            .keeps = &s->keeps,
+                           .host = s->script_host,
                            .out = out};
 }
 
@@ -970,6 +972,7 @@ static int take_options(struct store *s, const struct store_options *o)
     s->checkpoint_bytes = o->checkpoint_bytes;
     s->notify = o->notify;
     s->notify_ctx = o->notify_ctx;
+    s->script_host = o->script_host;
     s->named_end = &s->named;
     s->dir = strdup(o->dir);
     return s->dir == NULL ? STORE_ENOMEM : join_path(s->dir, STORE_FILE, &s->path);

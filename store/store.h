@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 struct store;
+struct script_host; /* script.h */
 
 enum store_err {
     STORE_ENOMEM = -1,
@@ -31,6 +32,7 @@ struct store_options {
     size_t checkpoint_bytes;    /* Checkpoint when SQLite's WAL has grown so far. */
     void (*notify)(void *ctx);  /* Called on the flusher thread when store_poll() has something to do. */
     void *notify_ctx;
+    const struct script_host *script_host; /* Borrowed for good; NULL: EVAL is a command there is none of. */
 };
 
 /* Open or create. Failure leaves the file as it was. ret_error gets a sentence for the operator

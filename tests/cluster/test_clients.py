@@ -44,7 +44,47 @@ def python_redis(port, **options):
     for _ in range(500):
         p.incr("py:n")
     expect(p.execute() == list(range(6, 506)), "pipeline")
+    python_redis_transactions(redis, r)
     r.close()
+
+
+def python_redis_transactions(redis, r):
+    """Its own ways with WATCH, and its lock, which is made of scripts."""
+    r.delete("py:t", "py:lock")
+
+    def grow(pipe):
+        n = int(pipe.get("py:t") or 0)
+        pipe.multi()
+        pipe.set("py:t", n + 1)
+
+    for _ in range(3):
+        r.transaction(grow, "py:t")
+    expect(r.get("py:t") == b"3", "transaction")
+    with r.pipeline() as p:
+        p.watch("py:t")
+        r.set("py:t", 9)
+        p.multi()
+        p.incr("py:t")
+        try:
+            p.execute()
+            expect(False, "a watched key had changed")
+        except redis.WatchError:
+            pass
+    lock, other = r.lock("py:lock", timeout=20), r.lock("py:lock", timeout=20, blocking_timeout=0.01)
+    expect(lock.acquire() and not other.acquire(), "lock")
+    expect(lock.extend(10) and lock.reacquire() and lock.owned(), "lock is kept")
+    try:
+        other.local.token = b"not mine"
+        other.release()
+        expect(False, "another's lock was released")
+    except redis.exceptions.LockNotOwnedError:
+        pass
+    lock.release()
+    expect(other.acquire(), "lock is free")
+    other.release()
+    script = r.register_script("return {KEYS[1], ARGV[1], redis.call('GET', KEYS[1])}")
+    expect(script(keys=["py:t"], args=[5]) == [b"py:t", b"5", b"9"], "script")
+    r.delete("py:t", "py:lock")
 
 
 def python_redis_variants():

@@ -1,6 +1,7 @@
 /* localnode.c - two queues of encoded commands; each command becomes a batch of its own when its turn comes. */
 #include "tests/support/localnode.h"
 #include "node/waiters.h"
+#include "node/scripts.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,6 +242,7 @@ struct node *localnode_open(uv_loop_t *loop, const struct config *config, const 
     assert(n != NULL);
     struct store_options options = {
         .dir = dir,
+        .script_host = &scripts_host,
         .cluster_id = cluster_id,
         .cache_bytes = 64u << 20,
         .flush_rows = 1u << 20,

@@ -71,7 +71,15 @@ static inline size_t coord_add_outcome(struct coord *f, size_t at)
     at += used;
     switch (o.tag) {
     case OUTCOME_NIL:
+    case OUTCOME_NIL_ARRAY:
         coord_add(f, "nil");
+        break;
+    case OUTCOME_BOOL:
+        coord_add(f, "%s", o.n != 0 ? "true" : "false");
+        break;
+    case OUTCOME_DOUBLE:
+    case OUTCOME_BIG_NUMBER:
+        coord_add(f, "#%.*s", (int)o.len, o.bytes);
         break;
     case OUTCOME_OK:
         coord_add(f, "OK");
@@ -92,6 +100,7 @@ static inline size_t coord_add_outcome(struct coord *f, size_t at)
         coord_add(f, "%s %" PRId64, o.kept ? "kept" : "later", o.n);
         break;
     case OUTCOME_ARRAY:
+    case OUTCOME_SET:
         coord_add(f, "[");
         for (int64_t i = 0; i < o.n; i++) {
             coord_add(f, "%s", i > 0 ? " " : "");

@@ -249,18 +249,18 @@ static void scenario_install(void)
         (void)state;                                                                                                   \
         sweep(FAILING_##kind, step, scenario_##scenario);                                                              \
     }
-TEST(life, MEMORY, 5)
+TEST(life, MEMORY, 83)
 TEST(life, FILES, 1)
 TEST(life, FULL, 1)
 TEST(life, SHORT_READ, 1)
-TEST(reopen, MEMORY, 3)
+TEST(reopen, MEMORY, 47)
 TEST(reopen, FILES, 1)
 TEST(reopen, SHORT_READ, 1)
-TEST(snapshot, MEMORY, 5)
+TEST(snapshot, MEMORY, 83)
 TEST(snapshot, FILES, 1)
 TEST(snapshot, FULL, 1)
 TEST(snapshot, SHORT_READ, 1)
-TEST(install, MEMORY, 3)
+TEST(install, MEMORY, 47)
 TEST(install, FILES, 1)
 TEST(install, FULL, 1)
 

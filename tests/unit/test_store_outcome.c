@@ -113,8 +113,8 @@ static size_t span_of_nested(int depth)
 static void nesting_has_a_limit(void **state)
 {
     (void)state;
-    assert_int_equal(span_of_nested(8), 8 * 5 + 1);
-    assert_int_equal(span_of_nested(9), 0);
+    assert_int_equal(span_of_nested(32), 32 * 5 + 1);
+    assert_int_equal(span_of_nested(33), 0);
 }
 
 static void malformed_heads_are_refused_and_leave_ret_alone(void **state)
