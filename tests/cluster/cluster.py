@@ -31,13 +31,17 @@ PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None)
 
 
-def die_with_parent():
+def die_with_parent(how=signal.SIGKILL):
     """However this process ends, its nodes do not outlive it."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(PR_SET_PDEATHSIG, how)
 
 
 class Failed(AssertionError):
     """A test's expectation did not hold."""
+
+
+class Unavailable(Exception):
+    """This machine, or this user, lacks what a test needs: the test is skipped."""
 
 
 def expect(condition, text, *args):
@@ -91,6 +95,7 @@ class Node:
         self.log = os.path.join(cluster.dir, "n%d.log" % node_id)
         self.process = None
         self.paused = False
+        self.environment = {}  # Of this node alone.
 
     def __repr__(self):
         return "node %d (port %d)" % (self.id, self.port)
@@ -122,7 +127,7 @@ class Node:
         os.makedirs(self.dir, exist_ok=True)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.arguments(**settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=dict(os.environ, **self.cluster.environment), preexec_fn=die_with_parent)
+                                            env=dict(os.environ, **self.cluster.environment, **self.environment), preexec_fn=die_with_parent)
         return self
 
     def kill(self, how=signal.SIGKILL):
@@ -207,7 +212,8 @@ class Cluster:
         self.wait_ready()
         return self
 
-    def close(self, failed=None):
+    def end_processes(self):
+        """Kill what runs; complaints about nodes that had ended by themselves."""
         unexpected = []
         for n in self.nodes:
             if n.process is None:
@@ -220,7 +226,13 @@ class Cluster:
                     n.resume()
             n.process.wait()
             n.process = None
-        if failed is not None or unexpected:
+        return unexpected
+
+    def close(self, failed=None):
+        unexpected = self.end_processes()
+        if isinstance(failed, Unavailable):
+            unexpected = []
+        elif failed is not None or unexpected:
             print("    " + "\n    ".join(unexpected) if unexpected else "", end="\n" if unexpected else "")
             for n in self.nodes:
                 if os.path.exists(n.log):

@@ -5,16 +5,12 @@ import ctypes
 import os
 import subprocess
 
-from cluster import Cluster, Node, die_with_parent, expect
+from cluster import Cluster, Node, Unavailable, die_with_parent, expect
 
 CLONE_NEWNET = 0x40000000
 CLIENT_NET, PEER_NET = "10.77.0.%d", "10.78.0.%d"
 PORT, PEER_PORT = 7401, 7501
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Unavailable(Exception):
-    """This machine, or this user, has no network namespaces."""
 
 
 def run(*line):

@@ -33,6 +33,8 @@ def run(name, function):
     began = time.monotonic()
     try:
         note = function()
+    except cluster.Unavailable as e:
+        note = "skipped: %s" % e
     except cluster.Failed as e:
         last = [f for f in traceback.extract_tb(e.__traceback__) if os.path.basename(f.filename).startswith("test_")][-1:]
         where = "%s:%d: " % (os.path.basename(last[0].filename), last[0].lineno) if last else ""

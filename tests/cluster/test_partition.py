@@ -3,25 +3,12 @@ import time
 
 from cluster import expect, wait_for
 from load import Load
-from network import SplitCluster, Unavailable
+from network import SplitCluster
 
 REFUSED_WITHIN_S = 2.0 # 1.5 s deadline, 0.5 s slack.
 GOING_ON_WITHIN_S = 2.0
 
 
-def partitioned(test):
-    """Run the test unless this machine cannot."""
-
-    def run():
-        try:
-            return test()
-        except Unavailable as e:
-            return "skipped: %s" % e
-
-    return run
-
-
-@partitioned
 def test_leader_cut_off():
     with SplitCluster() as c:
         leader = c.wait_leader()
@@ -52,7 +39,6 @@ def test_leader_cut_off():
         leader.id, new.id, gap, slowest, quiet - cut, acknowledged, unknown)
 
 
-@partitioned
 def test_follower_cut_off():
     """It keeps asking for votes and must not disturb the others, then or when it is back."""
     with SplitCluster() as c:
@@ -78,7 +64,6 @@ def test_follower_cut_off():
     return "longest pause %.3f s" % gap
 
 
-@partitioned
 def test_all_cut_off_and_mended():
     with SplitCluster() as c:
         with Load(c.nodes, per_node=1, readers=1) as load:
