@@ -230,6 +230,12 @@ static void on_failed(void *ctx, const char *why)
     c->owner.die(c->owner.ctx, NODE_EXIT_DISK, why);
 }
 
+static void on_expelled(void *ctx, const char *why)
+{
+    struct cluster *c = ctx;
+    c->owner.die(c->owner.ctx, NODE_EXIT_EXPELLED, why);
+}
+
 static void on_log(void *ctx, int level, const char *text)
 {
     struct cluster *c = ctx;
@@ -377,9 +383,19 @@ int cluster_open(struct cluster *c, const struct cluster_options *o, char error[
     r.applied = store_applied(c->store);
     r.applied_term = store_applied_term(c->store);
     r.conf = store_configuration(c->store, &r.conf_len, &r.conf_index);
-    r.owner = (struct replica_owner){c,         on_stamp,      on_apply,         on_changed,        on_message,
-                                     on_link,   on_read_ready, on_snapshot_make, on_snapshot_check, on_snapshot_install,
-                                     on_failed, on_log};
+    r.owner = (struct replica_owner){c,
+                                     on_stamp,
+                                     on_apply,
+                                     on_changed,
+                                     on_message,
+                                     on_link,
+                                     on_read_ready,
+                                     on_snapshot_make,
+                                     on_snapshot_check,
+                                     on_snapshot_install,
+                                     on_failed,
+                                     on_expelled,
+                                     on_log};
     rc = replica_open(&r, error, &c->replica);
     if (rc != 0)
         return exit_from_replica(rc);

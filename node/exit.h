@@ -8,4 +8,5 @@ enum node_exit {
     NODE_EXIT_LISTEN = 3,   /* A listen address cannot be bound. */
     NODE_EXIT_DISK = 4,     /* The disk failed at run time; nothing acknowledged is lost while a majority lives. */
     NODE_EXIT_INTERNAL = 5, /* Out of memory, or a failure that ought not to be possible. */
+    NODE_EXIT_EXPELLED = 6, /* The cluster has removed this node, or its disk is not the one it had. Stay down. */
 };

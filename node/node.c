@@ -295,6 +295,24 @@ static bool admit(void *ctx, uint64_t peer)
     return replica_knows(n->cluster.replica, peer);
 }
 
+static void introduce(void *ctx, struct frame_greeting *g)
+{
+    struct node *n = ctx;
+    replica_introduce(n->cluster.replica, g);
+}
+
+static unsigned judge(void *ctx, const struct frame_greeting *g, char why[FRAME_GREETING_TEXT_MAX])
+{
+    struct node *n = ctx;
+    return replica_judge(n->cluster.replica, g, why);
+}
+
+static void on_refused(void *ctx, uint64_t peer, const struct frame_greeting *g)
+{
+    struct node *n = ctx;
+    replica_refused(n->cluster.replica, peer, g);
+}
+
 static void on_link_log(void *ctx, enum link_level level, const char *text)
 {
     on_log(ctx, (int)level, text);
@@ -389,6 +407,9 @@ static int open_links(struct node *n, char error[256])
                               .client_address = n->config.advertise,
                               .ctx = n,
                               .admit = admit,
+                              .introduce = introduce,
+                              .judge = judge,
+                              .on_refused = on_refused,
                               .on_frame = on_frame,
                               .on_up = on_up,
                               .on_down = on_down,

@@ -63,13 +63,14 @@ bool frame_kind_known(uint8_t kind)
 
 /* ---- Greeting ----
  * 0 magic, 8 kind, 10 version_min, 12 version_max, 14 code, 16 cluster id, 32 from, 40 to, 48 start, 56 text length,
- * 58 zero, 60 crc32c of 0..59 and the text, 64 text, zeros up to a multiple of 8. */
+ * 58 zero, 60 crc32c of 0..59 and of 64 to the end of the text, 64 incarnation, 72 last, 80 configuration, 88 text,
+ * zeros up to a multiple of 8. */
 
 static const uint8_t greeting_magic[8] = {'H', 'F', 'P', 'E', 'E', 'R', '\r', '\n'};
 
 static uint32_t greeting_crc(const uint8_t *buf, size_t text_len)
 {
-    return crc32c(crc32c(0, buf, 60), buf + FRAME_GREETING_HEAD_BYTES, text_len);
+    return crc32c(crc32c(0, buf, 60), buf + 64, FRAME_GREETING_HEAD_BYTES - 64 + text_len);
 }
 
 size_t frame_greeting_encode(const struct frame_greeting *g, uint8_t buf[FRAME_GREETING_BYTES_MAX])
@@ -87,6 +88,9 @@ size_t frame_greeting_encode(const struct frame_greeting *g, uint8_t buf[FRAME_G
     le64_put(buf + 40, g->to);
     le64_put(buf + 48, g->start);
     put16(buf + 56, (uint16_t)text_len);
+    le64_put(buf + 64, g->incarnation);
+    le64_put(buf + 72, g->last);
+    le64_put(buf + 80, g->configuration);
     memcpy(buf + FRAME_GREETING_HEAD_BYTES, g->text, text_len);
     le32_put(buf + 60, greeting_crc(buf, text_len));
     return len;
@@ -122,6 +126,9 @@ long frame_greeting_decode(const uint8_t *buf, size_t len, struct frame_greeting
     ret->from = le64_get(buf + 32);
     ret->to = le64_get(buf + 40);
     ret->start = le64_get(buf + 48);
+    ret->incarnation = le64_get(buf + 64);
+    ret->last = le64_get(buf + 72);
+    ret->configuration = le64_get(buf + 80);
     greeting_text(ret->text, buf + FRAME_GREETING_HEAD_BYTES, text_len);
     return (long)whole;
 }

@@ -62,7 +62,7 @@ bool frame_kind_known(uint8_t kind);
 /* ---- The greeting: one each way before any frame; its layout is the same in every version ---- */
 #define FRAME_VERSION_MIN 1
 #define FRAME_VERSION_MAX 1
-#define FRAME_GREETING_HEAD_BYTES 64
+#define FRAME_GREETING_HEAD_BYTES 88
 #define FRAME_GREETING_TEXT_MAX 255
 #define FRAME_GREETING_BYTES_MAX (FRAME_GREETING_HEAD_BYTES + 256)
 #define FRAME_CLUSTER_ID_BYTES 16
@@ -77,6 +77,7 @@ enum frame_refusal {
     FRAME_REFUSED_SELF = 4,    /* Comes from a node with the id of the one that answered. */
     FRAME_REFUSED_MEMBER = 5,  /* Not (or no longer) a member. */
     FRAME_REFUSED_LIMIT = 6,   /* Too many peers already. */
+    FRAME_REFUSED_LOST = 7,    /* It comes from another data directory, or an older one, than that id had before. */
 };
 
 struct frame_greeting {
@@ -86,6 +87,9 @@ struct frame_greeting {
     uint8_t cluster_id[FRAME_CLUSTER_ID_BYTES];
     uint64_t from, to;                      /* Node ids. */
     uint64_t start;                         /* Start number of the sender's process. */
+    uint64_t incarnation;                   /* Of the sender's data directory. */
+    uint64_t last;                          /* Index of the last entry in the sender's log. */
+    uint64_t configuration;                 /* Index of the last committed list of members that the sender has. */
     char text[FRAME_GREETING_TEXT_MAX + 1]; /* Client address of the sender; in REFUSED the reason in words. */
 };
 

@@ -36,6 +36,11 @@ struct links_options {
     /* May this node send to us? NULL: any of the same cluster. A peer set by links_peer() is asked about like others.
      */
     bool (*admit)(void *ctx, uint64_t peer);
+    /* Both may be NULL. Put what a peer is to know of us beyond the names into a greeting that leaves; and judge one
+     * that came, from a member of this cluster, before a frame goes either way: 0, or why not (enum frame_refusal) in
+     * words. */
+    void (*introduce)(void *ctx, struct frame_greeting *g);
+    unsigned (*judge)(void *ctx, const struct frame_greeting *g, char why[FRAME_GREETING_TEXT_MAX]);
     /* A frame of a kind that frame_kind_known(). payload: aligned to 8, borrowed for this call. */
     void (*on_frame)(void *ctx, uint64_t peer, uint8_t kind, const uint8_t *payload, size_t len);
     /* The outgoing link is up, or no more (only after on_up). */
@@ -44,8 +49,8 @@ struct links_options {
     /* The connection from a peer ended by EOF or reset, or the peer is back with a new start number: the process at
      * the other end is gone. Not called for time-outs, nor for connections we closed. */
     void (*on_lost)(void *ctx, uint64_t peer);
-    /* The peer refused us (enum frame_refusal); may be NULL. Called for every attempt. */
-    void (*on_refused)(void *ctx, uint64_t peer, unsigned code, const char *text);
+    /* The peer refused us: code is an enum frame_refusal, text its words. May be NULL. Called for every attempt. */
+    void (*on_refused)(void *ctx, uint64_t peer, const struct frame_greeting *g);
     void (*on_log)(void *ctx, enum link_level level, const char *text);
 };
 

@@ -21,6 +21,8 @@ static void conn_greet(struct link_conn *c, struct frame_greeting *g)
     memcpy(g->cluster_id, c->l->o.cluster_id, sizeof g->cluster_id);
     g->from = c->l->o.node_id;
     g->start = c->l->o.start;
+    if (c->l->o.introduce != NULL)
+        c->l->o.introduce(c->l->o.ctx, g);
     size_t len = frame_greeting_encode(g, c->greeting);
     uv_buf_t buf = {.base = (char *)c->greeting, .len = len};
     int rc = uv_write(&c->greet, (uv_stream_t *)&c->tcp, &buf, 1, greeting_written);
@@ -87,7 +89,7 @@ static int hello_check(struct links *l, const struct frame_greeting *g, char why
         snprintf(why, size, "node %llu is not a member of this cluster", from);
         return FRAME_REFUSED_MEMBER;
     }
-    return 0;
+    return l->o.judge != NULL ? (int)l->o.judge(l->o.ctx, g, why) : 0;
 }
 
 static void peer_heard(struct link_peer *p, const struct frame_greeting *g)
@@ -163,7 +165,7 @@ static void refusal_received(struct link_conn *c, const struct frame_greeting *g
     c->peer->backoff_ms = l->o.backoff_max_ms; /* It will take someone to change something. */
     link_conn_close(c, "refused: %s", g->text);
     if (l->o.on_refused != NULL && !l->closing)
-        l->o.on_refused(l->o.ctx, id, g->code, g->text);
+        l->o.on_refused(l->o.ctx, id, g);
 }
 
 /* Is this the answer of the node we meant to dial? */
@@ -185,6 +187,12 @@ static void answer_received(struct link_conn *c, const struct frame_greeting *g)
     }
     if (!welcome_is_sound(c, g)) {
         link_conn_close(c, "the answer to the greeting makes no sense");
+        return;
+    }
+    char why[FRAME_GREETING_TEXT_MAX];
+    if (l->o.judge != NULL && l->o.judge(l->o.ctx, g, why) != 0) {
+        p->backoff_ms = l->o.backoff_max_ms; /* As if it had refused us. */
+        link_conn_close(c, "%s", why);
         return;
     }
     uv_timer_stop(&c->deadline);

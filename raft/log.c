@@ -467,6 +467,8 @@ static int count_start(struct log *l, char error[256])
     struct meta_state state = l->meta.state;
     l->is_new = state.term == 0 && state.vote == 0 && l->terms.last == 0;
     state.start++;
+    if (state.incarnation == 0)
+        state.incarnation = l->io->ops->random(l->io) | 1;
     state.segment = segments_last(&l->segments)->number;
     int rc = meta_store(&l->meta, &state);
     return rc != 0 ? explain(l, rc, error, "the file " META_NAME) : 0;
@@ -617,6 +619,11 @@ bool log_is_new(const struct log *l)
 uint64_t log_start(const struct log *l)
 {
     return l->meta.state.start;
+}
+
+uint64_t log_incarnation(const struct log *l)
+{
+    return l->meta.state.incarnation;
 }
 
 uint64_t log_term(const struct log *l)

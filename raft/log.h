@@ -58,6 +58,8 @@ bool log_is_new(const struct log *l);
 /* Start number of this process: 1 for the first log_open() of a directory, one more for each; durable before open
  * returns. */
 uint64_t log_start(const struct log *l);
+/* Which directory this is: drawn by chance when it was made, never 0. */
+uint64_t log_incarnation(const struct log *l);
 uint64_t log_term(const struct log *l);
 uint64_t log_vote(const struct log *l);
 /* Make term and vote durable before returning (two slots, CRC, fdatasync; blocking, loop thread). On error the node

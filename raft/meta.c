@@ -24,6 +24,7 @@ static void slot_encode(uint8_t slot[META_SLOT_BYTES], uint64_t sequence, const 
     le64_put(slot + 56, s->term);
     le64_put(slot + 64, s->vote);
     le64_put(slot + 72, s->segment);
+    le64_put(slot + 80, s->incarnation);
     le32_put(slot, crc32c(0, slot + 4, META_SLOT_BYTES - 4));
 }
 
@@ -41,6 +42,7 @@ static void slot_decode(const uint8_t slot[META_SLOT_BYTES], struct meta_state *
     ret->term = le64_get(slot + 56);
     ret->vote = le64_get(slot + 64);
     ret->segment = le64_get(slot + 72);
+    ret->incarnation = le64_get(slot + 80);
 }
 
 int meta_store(struct meta *m, const struct meta_state *state)

@@ -11,7 +11,8 @@
  *   56 term u64
  *   64 vote u64
  *   72 segment u64      a segment file of this or a higher number must exist; 0: none was ever made
- *   80 zeros
+ *   80 incarnation u64 drawn by chance when the directory was made: an emptied directory is another one
+ *   88 zeros
  * Each store writes the first slot, syncs, writes the second, syncs. So once a store has returned, either slot
  * alone tells it, and one damaged slot loses nothing; a crash in between leaves at least one slot whole,
  * with the state before or after. The file is created as "meta.new" and renamed when it is whole. */
@@ -27,6 +28,7 @@ struct meta_state {
     uint8_t cluster_id[LOG_CLUSTER_ID_BYTES];
     uint64_t node_id;
     uint64_t start, term, vote, segment;
+    uint64_t incarnation; /* 0: made before there were any; the next start draws one. */
 };
 
 struct meta {

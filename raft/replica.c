@@ -369,6 +369,11 @@ static int open_log(struct replica *r, const struct replica_options *o, char err
     return rc == 0 ? 0 : replica_from_log(rc);
 }
 
+static int replica_from_known(int rc)
+{
+    return rc == 0 ? 0 : rc == KNOWN_ECORRUPT ? REPLICA_ECORRUPT : REPLICA_EIO;
+}
+
 static void configure_core(struct replica *r, const struct replica_options *o)
 {
     r->raft.tracer = NULL; /* The default one formats a string for every message. */
@@ -418,6 +423,8 @@ int replica_open(const struct replica_options *o, char error[256], struct replic
         rc = take_scratch(r);
     if (rc == 0)
         rc = open_log(r, o, error);
+    if (rc == 0)
+        rc = replica_from_known(known_open(&r->known, o->io, error));
     if (rc == 0 && raft_init(&r->raft, NULL, NULL, o->id, r->address) != 0)
         rc = REPLICA_ENOMEM;
     if (rc != 0)
@@ -492,6 +499,7 @@ void replica_timer(struct replica *r)
     if (r->handing_over)
         transfer_continue(r);
     offer_check(r);
+    identity_note(r);
     arm(r);
 }
 

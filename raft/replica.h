@@ -53,6 +53,8 @@ struct replica_owner {
     int (*snapshot_install)(void *ctx);
     /* The replica cannot go on (disk, memory, or a broken promise of the library): the process must exit. */
     void (*failed)(void *ctx, const char *why);
+    /* The cluster has removed this node, or does not take its disk for the one it knew: the process must exit. */
+    void (*expelled)(void *ctx, const char *why);
     /* For the operator: level 0 error, 1 warning, 2 info, 3 debug. */
     void (*log)(void *ctx, int level, const char *text);
 };
@@ -93,6 +95,12 @@ void replica_receive(struct replica *r, uint64_t from, uint8_t kind, const uint8
 void replica_link(struct replica *r, uint64_t peer, bool up);
 /* The peer's process is gone (its connection ended): when it led, the election starts now. */
 void replica_lost(struct replica *r, uint64_t peer);
+
+/* What the links ask at a greeting (link.h: introduce, judge, on_refused). why: FRAME_GREETING_TEXT_MAX bytes. */
+struct frame_greeting;
+void replica_introduce(const struct replica *r, struct frame_greeting *g);
+unsigned replica_judge(struct replica *r, const struct frame_greeting *g, char *why);
+void replica_refused(struct replica *r, uint64_t by, const struct frame_greeting *g);
 
 /* Append a batch to the log; only while replica_ready(). The blob is stamped, then shared: its bytes must not change
  * any more. Referenced on success. Errors: REPLICA_ENOTLEADER, REPLICA_ENOMEM; nothing was appended. */

@@ -1,7 +1,8 @@
 /* replica_internal.h - struct replica, for the files that together drive the core: replica.c (the step loop), start.c,
- * receive.c, send.c, reads.c, install.c, offer.c, compact.c, transfer.c. Nobody else includes it. */
+ * receive.c, send.c, reads.c, install.c, offer.c, compact.c, transfer.c, identity.c. Nobody else includes it. */
 #pragma once
 #include "raft/frames.h"
+#include "raft/known.h"
 #include "raft/replica.h"
 
 /* Entries of one submit or one received message, as the core and as the log see them, side by side. */
@@ -88,6 +89,7 @@ struct replica {
     struct reads reads;
     struct install install;
     struct offer offer;
+    struct known known;
 
     bool up[REPLICA_MEMBERS_MAX]; /* By place in `peers`. */
     uint64_t peers[REPLICA_MEMBERS_MAX];
@@ -111,6 +113,10 @@ bool replica_is_voter(const struct replica *r, uint64_t id);
 void replica_address_of(const struct replica *r, uint64_t id, char ret[REPLICA_ADDRESS_MAX]);
 /* Keep a link to every member but ourselves. */
 void replica_follow_members(struct replica *r);
+
+/* identity.c */
+/* Leader: remember what each follower holds. */
+void identity_note(struct replica *r);
 
 /* start.c: recover the log, bring the core to life. */
 int start_core(struct replica *r, const struct replica_options *o, char error[256]);

@@ -105,7 +105,8 @@ static void run_open(struct run *r)
                                 .keep_entries = 2,
                                 .keep_bytes = 4096,
                                 .owner = {r, on_stamp, on_apply, on_changed, on_message, on_link, on_read_ready,
-                                          on_snapshot_make, on_snapshot_check, on_snapshot_install, on_failed, on_log}};
+                                          on_snapshot_make, on_snapshot_check, on_snapshot_install, on_failed,
+                                          on_failed, on_log}};
     char error[256];
     fuzz_must(replica_open(&o, error, &r->replica) == 0, "an empty disk is no obstacle");
     replica_timer(r->replica);

@@ -638,6 +638,7 @@ static struct replica_owner owner_of(struct node *n)
                                   .snapshot_check = owner_snapshot_check,
                                   .snapshot_install = owner_snapshot_install,
                                   .failed = owner_failed,
+                                  .expelled = owner_failed,
                                   .log = owner_log};
 }
 

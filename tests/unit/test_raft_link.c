@@ -120,13 +120,13 @@ static void node_lost(void *ctx, uint64_t peer)
     n->losts++;
 }
 
-static void node_refused(void *ctx, uint64_t peer, unsigned code, const char *text)
+static void node_refused(void *ctx, uint64_t peer, const struct frame_greeting *g)
 {
     struct node *n = ctx;
     (void)peer;
     n->refusals++;
-    n->code = code;
-    snprintf(n->why, sizeof n->why, "%s", text);
+    n->code = g->code;
+    snprintf(n->why, sizeof n->why, "%s", g->text);
 }
 
 static void node_log(void *ctx, enum link_level level, const char *text)
