@@ -114,7 +114,7 @@ static bool apply_to_both(struct store *a, struct store *b, const uint8_t *batch
 /* The one store's folder is emptied while it is open: its file lives on without a name. */
 static struct store *open_other(void)
 {
-    struct store *s = fuzz_store_open(1 << 20);
+    struct store *s = fuzz_store_open(1 << 20, NULL);
     fuzz_dir_empty();
     return s;
 }
@@ -147,7 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct fuzz_input in = {bytes, len};
     if (len > 4096)
         return 0;
-    struct store *a = open_other(), *b = fuzz_store_open(1);
+    struct store *a = open_other(), *b = fuzz_store_open(1, NULL);
     run(&in, a, b);
     store_abandon(a);
     store_abandon(b);

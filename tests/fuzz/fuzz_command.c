@@ -4,6 +4,7 @@
 #include "node/commands.h"
 #include "node/reply.h"
 #include "node/resp/value.h"
+#include "node/scripts.h"
 #include "tests/fuzz/fuzz_store.h"
 
 #define REQUESTS_MAX 64
@@ -71,6 +72,7 @@ static void request(struct store *s, const struct resp_parser *p)
 {
     static struct encoding e;
     const struct command_row *row = NULL;
+    e.who = "somebody";
     switch (commands_prepare(&config, p->args, p->n_args, &e, &row)) {
     case PREPARED_DATA:
         if (!command_is_write(e.op))
@@ -93,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct resp_parser p;
     if (config.max_value_bytes == 0)
         prepare();
-    struct store *s = fuzz_store_open(1 << 20);
+    struct store *s = fuzz_store_open(1 << 20, &scripts_host);
     uint8_t *copy = fuzz_copy(bytes, len);
     size_t at = 0, used = 0;
     resp_parser_init(&p, &limits);

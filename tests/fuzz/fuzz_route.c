@@ -293,7 +293,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct fuzz_input in = {bytes, len};
     static struct store *store; /* Only read. */
     if (store == NULL) {
-        store = fuzz_store_open(1 << 16);
+        store = fuzz_store_open(1 << 16, NULL);
         fuzz_dir_empty();
     }
     replica = (struct replica){.leader = 2, .term = 1, .link = true, .reserve = true};

@@ -42,7 +42,7 @@ static void read_whole(const char *path)
 static void prepare(void)
 {
     char error[256];
-    struct store *s = fuzz_store_open(1 << 20);
+    struct store *s = fuzz_store_open(1 << 20, NULL);
     for (int i = 0; i < KEYS; i++)
         apply_set(s, i);
     fuzz_must(store_flush_now(s) == 0, "a flush succeeds");
@@ -77,7 +77,7 @@ static void write_changed(const char *path, struct fuzz_input *in)
 static void install(void)
 {
     static const struct bytes all = {(const uint8_t *)"*", 1};
-    struct store *s = fuzz_store_open(1);
+    struct store *s = fuzz_store_open(1, NULL);
     struct command_buf b = {0};
     struct outcome_buf out = {0};
     size_t used;

@@ -48,12 +48,14 @@ static inline const char *fuzz_file(const char *name)
     return path;
 }
 
-static inline struct store *fuzz_store_open(size_t cache_bytes)
+/* host: NULL, or what scripts are told. */
+static inline struct store *fuzz_store_open(size_t cache_bytes, const struct script_host *host)
 {
     struct store_options o = {.dir = fuzz_dir(),
                               .cluster_id = fuzz_cluster,
                               .cache_bytes = cache_bytes,
                               .flush_rows = 1000,
+                              .script_host = host,
                               .checkpoint_bytes = 1 << 20};
     struct store *s = NULL;
     char error[256];
