@@ -8,9 +8,9 @@ from load import Load
 from wire import Wire
 
 KILLS = 5
-KILLED_MEDIAN_S = 0.5
-KILLED_LONGEST_S = 2.0
-SILENT_S = 2.0
+KILLED_MEDIAN_S = 2.0
+KILLED_LONGEST_S = 6.0
+SILENT_S = 6.0
 
 
 def counter(cluster, key="counter"):

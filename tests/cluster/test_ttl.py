@@ -8,11 +8,13 @@ from wire import Lost, ReplyError
 TTL_MS = 1500
 CLOCK_GRAIN_S = 0.003
 # Late: at most the time without a leader and a commit; on a busy machine some more.
-LATE_S = 1.0
+LATE_S = 3.0
 # A new leader counts on from the stamp it applied last, which a follower may hear of only with the next message.
 HEARD_LATE_MS = 400
 MANY = 100000
 DUE_TOGETHER_MS = 6000
+# In one piece they would hold others up for as long as all of them take, on a slow machine more than this.
+HELD_UP_S = 3.0
 BATCH = 1000
 
 
@@ -107,7 +109,7 @@ def test_many_due_at_once():
         load.check(int(leader.call("GET", "counter")))
         errors = load.errors(c.nodes)
         expect(not errors, "%d errors while keys expired, first: %s", len(errors), errors and errors[0].error)
-        expect(gap <= 0.5, "others were held up for %.3f s while keys expired", gap)
+        expect(gap <= HELD_UP_S, "others were held up for %.3f s while keys expired", gap)
         expect(int(leader.info("stats")["expired_keys"]) >= MANY, "expired_keys in INFO")
         c.wait_same_state()
     return "written in %.1f s, gone %.1f s after due, longest pause of others %.3f s" % (written - began, gone - max(due, written), gap)
