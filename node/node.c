@@ -292,7 +292,7 @@ static void on_lost(void *ctx, uint64_t peer)
 static bool admit(void *ctx, uint64_t peer)
 {
     struct node *n = ctx;
-    return replica_knows(n->cluster.replica, peer);
+    return replica_admits(n->cluster.replica, peer);
 }
 
 static void introduce(void *ctx, struct frame_greeting *g)
@@ -532,7 +532,7 @@ static void drain_continue(struct node *n)
     bool late = uv_now(n->loop) >= n->drain_until_ms;
     struct replica_status s;
     replica_status(n->cluster.replica, &s);
-    if (s.role == REPLICA_LEADER && !late && replica_transfer(n->cluster.replica) != REPLICA_EINVAL)
+    if (s.role == REPLICA_LEADER && !late && replica_transfer(n->cluster.replica, 0) != REPLICA_EINVAL)
         return; /* Under way. With EINVAL there is nobody to hand over to. */
     if (!q->stopping)
         requests_stop(q);

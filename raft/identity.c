@@ -34,8 +34,7 @@ unsigned replica_judge(struct replica *r, const struct frame_greeting *g, char *
     }
 }
 
-static void expel(struct replica *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void expel(struct replica *r, const char *format, ...)
+void replica_expel(struct replica *r, const char *format, ...)
 {
     char why[600];
     va_list args;
@@ -52,15 +51,16 @@ void replica_refused(struct replica *r, uint64_t by, const struct frame_greeting
 {
     unsigned long long self = r->id, other = by;
     if (g->code == FRAME_REFUSED_LOST)
-        expel(r,
-              "node %llu refuses this node %llu: %s. A node whose disk was lost may not take part under its old id: "
-              "bring "
-              "the right data directory back, or start a new node in its place, with an empty directory and --join "
-              "ADDRESS --replace %llu",
-              other, self, g->text, self);
-    else if (g->code == FRAME_REFUSED_MEMBER && replica_knows(r, r->id) &&
+        replica_expel(
+            r,
+            "node %llu refuses this node %llu: %s. A node whose disk was lost may not take part under its old id: "
+            "bring "
+            "the right data directory back, or start a new node in its place, with an empty directory and --join "
+            "ADDRESS --replace %llu",
+            other, self, g->text, self);
+    else if (g->code == FRAME_REFUSED_MEMBER && r->is_member &&
              g->configuration > r->raft.configuration_committed_index)
-        expel(r, "node %llu was removed from its cluster, says node %llu", self, other);
+        replica_expel(r, "node %llu was removed from its cluster, says node %llu", self, other);
 }
 
 void identity_note(struct replica *r)

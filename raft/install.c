@@ -48,8 +48,9 @@ static void ack(struct replica *r, uint64_t to, uint64_t index, uint64_t written
 void install_head(struct replica *r, uint64_t from, const struct frame_install *m)
 {
     struct install *in = &r->install;
-    if (!replica_is_voter(r, from) || m->term < raft_current_term(&r->raft) || m->conf_len > sizeof in->conf ||
-        raft_state(&r->raft) == RAFT_LEADER)
+    bool joining = r->raft.configuration.n == 0; /* Whoever leads is a voter, but we have yet to hear so. */
+    if ((!joining && !replica_is_voter(r, from)) || m->term < raft_current_term(&r->raft) ||
+        m->conf_len > sizeof in->conf || raft_state(&r->raft) == RAFT_LEADER)
         return;
     if (m->last_index <= r->applied) {
         ack(r, from, m->last_index, m->file_bytes); /* Have it. */
@@ -225,7 +226,11 @@ void install_update(struct replica *r, const struct raft_snapshot_metadata *meta
     struct raft_event event = {.type = RAFT_PERSISTED_SNAPSHOT};
     event.persisted_snapshot.metadata = *metadata;
     event.persisted_snapshot.last = true;
-    replica_step(r, &event, NULL);
+    membership_committed(r, &metadata->configuration);
+    if (r->failed)
+        raft_configuration_close(&event.persisted_snapshot.metadata.configuration);
+    else
+        replica_step(r, &event, NULL);
     if (!r->failed)
         replica_follow_members(r);
 }

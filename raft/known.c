@@ -109,15 +109,25 @@ int known_open(struct known *k, struct io *io, char error[256])
 
 /* ---- Meeting ---- */
 
-static int meet_first(struct known *k, uint64_t id, uint64_t incarnation, uint64_t start)
+static int add(struct known *k, struct known_node node)
 {
     if (k->n == KNOWN_NODES_MAX) {
         snprintf(k->io->error, sizeof k->io->error, "more than %d nodes were met", KNOWN_NODES_MAX);
         return KNOWN_EIO;
     }
-    k->nodes[k->n++] = (struct known_node){.id = id, .incarnation = incarnation, .start = start};
+    k->nodes[k->n++] = node;
     int rc = store(k);
     k->n -= rc != 0;
+    return rc;
+}
+
+static int meet_named(struct known *k, struct known_node *node, uint64_t incarnation, uint64_t start)
+{
+    node->incarnation = incarnation;
+    node->start = start;
+    int rc = store(k);
+    if (rc != 0)
+        node->incarnation = 0;
     return rc;
 }
 
@@ -125,7 +135,9 @@ int known_meet(struct known *k, uint64_t id, uint64_t incarnation, uint64_t star
 {
     struct known_node *node = find(k, id);
     if (node == NULL)
-        return meet_first(k, id, incarnation, start);
+        return add(k, (struct known_node){.id = id, .incarnation = incarnation, .start = start});
+    if (node->incarnation == 0)
+        return meet_named(k, node, incarnation, start);
     if (node->incarnation != incarnation)
         return KNOWN_EOTHER;
     if (start < node->start || last < node->held)
@@ -142,6 +154,16 @@ void known_holds(struct known *k, uint64_t id, uint64_t index)
     struct known_node *node = find(k, id);
     if (node != NULL && index > node->held)
         node->held = index;
+}
+
+void known_name(struct known *k, const uint64_t *ids, size_t n)
+{
+    size_t before = k->n;
+    for (size_t i = 0; i < n && k->n < KNOWN_NODES_MAX; i++)
+        if (find(k, ids[i]) == NULL)
+            k->nodes[k->n++] = (struct known_node){.id = ids[i]};
+    if (k->n > before)
+        store(k); /* A failure is made good with the next change of the file. */
 }
 
 uint64_t known_highest(const struct known *k)

@@ -13,7 +13,7 @@
 
 #define KNOWN_NAME "known"
 #define KNOWN_NAME_NEW "known.new"
-#define KNOWN_NODES_MAX 256
+#define KNOWN_NODES_MAX 1024
 #define KNOWN_VERSION 1
 
 enum known_err {
@@ -24,8 +24,8 @@ enum known_err {
 };
 
 struct known_node {
-    uint64_t id, incarnation, start;
-    uint64_t held; /* Committed entries up to here were acknowledged by it; not stored. */
+    uint64_t id, incarnation, start; /* incarnation 0: named, not met */
+    uint64_t held;                   /* Committed entries up to here were acknowledged by it; not stored. */
 };
 
 struct known {
@@ -41,5 +41,7 @@ int known_open(struct known *k, struct io *io, char error[256]);
 int known_meet(struct known *k, uint64_t id, uint64_t incarnation, uint64_t start, uint64_t last);
 /* It has acknowledged committed entries up to index. */
 void known_holds(struct known *k, uint64_t id, uint64_t index);
-/* The highest id ever met; 0: none. */
+/* These are, or were, members, met or not: remembered if that can be done. */
+void known_name(struct known *k, const uint64_t *ids, size_t n);
+/* The highest id ever met or named; 0: none. */
 uint64_t known_highest(const struct known *k);

@@ -112,8 +112,13 @@ static void configuration_committed(struct replica *r, uint64_t index, const str
         replica_fail(r, "configuration at index %llu cannot be read", (unsigned long long)index);
         return;
     }
-    replica_step(r, &event, NULL);
-    replica_follow_members(r);
+    membership_committed(r, &event.configuration.conf);
+    if (r->failed)
+        raft_configuration_close(&event.configuration.conf);
+    else
+        replica_step(r, &event, NULL);
+    if (!r->failed)
+        replica_follow_members(r);
 }
 
 static void apply_entry(struct replica *r, uint64_t index)
@@ -219,6 +224,7 @@ static void tell_owner(struct replica *r)
     }
     if (now_ready)
         reads_ready(r);
+    replica_follow_members(r); /* With an old leader a list that was not committed may have gone. */
     r->owner.changed(r->owner.ctx);
 }
 
@@ -301,32 +307,6 @@ static void log_has_failed(void *ctx, const char *why)
 
 /* ---- Life ---- */
 
-static void remember_peer(struct replica *r, uint64_t id)
-{
-    size_t k = 0;
-    while (k < r->n_peers && r->peers[k] != id)
-        k++;
-    if (k == r->n_peers && k < REPLICA_MEMBERS_MAX)
-        r->peers[r->n_peers++] = id;
-}
-
-static void remember_peers(struct replica *r)
-{
-    const struct raft_configuration *c = &r->raft.configuration;
-    for (unsigned i = 0; i < c->n; i++)
-        if (c->servers[i].id != r->id)
-            remember_peer(r, c->servers[i].id);
-}
-
-void replica_follow_members(struct replica *r)
-{
-    const struct raft_configuration *c = &r->raft.configuration;
-    remember_peers(r);
-    for (unsigned i = 0; i < c->n; i++)
-        if (c->servers[i].id != r->id)
-            r->io->ops->peer(r->io, c->servers[i].id, c->servers[i].address);
-}
-
 static int take_scratch(struct replica *r)
 {
     r->slices = calloc(FRAME_ENTRIES_MAX, sizeof *r->slices);
@@ -385,8 +365,19 @@ static void configure_core(struct replica *r, const struct replica_options *o)
     raft_set_install_snapshot_timeout(&r->raft, REPLICA_INSTALL_RETRY_MS);
 }
 
+static void take_contacts(struct replica *r, const struct replica_options *o)
+{
+    r->n_contacts = o->n_members < REPLICA_MEMBERS_MAX ? o->n_members : REPLICA_MEMBERS_MAX;
+    memcpy(r->contacts, o->members, r->n_contacts * sizeof *o->members);
+    snprintf(r->address, sizeof r->address, "joining"); /* Its true address comes with the list that names it. */
+}
+
 static int own_address(struct replica *r, const struct replica_options *o, char error[256])
 {
+    if (o->joins) {
+        take_contacts(r, o);
+        return 0;
+    }
     for (size_t i = 0; i < o->n_members; i++) {
         if (o->members[i].id != o->id)
             continue;
@@ -434,7 +425,7 @@ int replica_open(const struct replica_options *o, char error[256], struct replic
     rc = start_core(r, o, error);
     if (rc != 0)
         goto fail;
-    remember_peers(r); /* A link may come up before the first timer. */
+    membership_start(r);
     r->armed_ms = replica_now(r);
     o->io->ops->timer(o->io, r->armed_ms);
     *ret = r;
@@ -630,15 +621,6 @@ void replica_set_claim(struct replica *r, uint64_t bytes)
 bool replica_has_reserve(const struct replica *r)
 {
     return log_has_reserve(r->log);
-}
-
-bool replica_knows(const struct replica *r, uint64_t id)
-{
-    const struct raft_configuration *c = &r->raft.configuration;
-    for (unsigned i = 0; i < c->n; i++)
-        if (c->servers[i].id == id)
-            return true;
-    return false;
 }
 
 uint64_t replica_term(const struct replica *r)

@@ -66,8 +66,11 @@ struct replica_options {
     struct io *io;
     uint64_t id;
     uint8_t cluster_id[LOG_CLUSTER_ID_BYTES];
-    const struct replica_member *members; /* The first, fixed set; must contain id. */
+    /* The first, fixed set, which contains id. With `joins`: members of a cluster that has taken id in, to be asked for
+     * the log; what it says replaces them. */
+    const struct replica_member *members;
     size_t n_members;
+    bool joins;
     unsigned election_timeout_ms, heartbeat_ms;
     uint64_t segment_bytes;
     size_t log_memory_bytes;
@@ -122,9 +125,40 @@ bool replica_link_up(const struct replica *r, uint64_t peer);
 void replica_checkpoint(struct replica *r, uint64_t index, uint64_t term);
 /* Does the log want a checkpoint, because it has grown well past what is kept? */
 bool replica_wants_checkpoint(const struct replica *r);
-/* Hand leadership to the voter that is furthest along. REPLICA_ENOTLEADER, REPLICA_EBUSY, REPLICA_EINVAL (nobody
- * there). */
-int replica_transfer(struct replica *r);
+/* Hand leadership to a voter; 0: to the one that is furthest along. REPLICA_ENOTLEADER, REPLICA_EBUSY, REPLICA_EINVAL
+ * (nobody there, or not a voter that can be reached). */
+int replica_transfer(struct replica *r, uint64_t to);
+
+/* ---- Changing the members (membership.c); the leader does it ---- */
+enum change_kind { CHANGE_ADD, CHANGE_PROMOTE, CHANGE_DEMOTE, CHANGE_REMOVE, CHANGE_ADDRESS };
+enum change_err {
+    CHANGE_ENOMEM = -1,
+    CHANGE_ENOTLEADER = -2, /* Ask the leader, or ask again soon. */
+    CHANGE_EBUSY = -3,      /* Another change is under way. */
+    CHANGE_ENOENT = -4,
+    CHANGE_EEXISTS = -5, /* The id or the address is in use, or the id was. */
+    CHANGE_EALREADY = -6,
+    CHANGE_EBEHIND = -7,    /* Not caught up or not reachable; not with force. */
+    CHANGE_EQUORUM = -8,    /* Too few of the voters then can be reached; not with force. */
+    CHANGE_ELAST = -9,      /* The last voter. */
+    CHANGE_EHANDOVER = -10, /* It leads itself: replica_transfer() first. */
+    CHANGE_ELIMIT = -11,
+    CHANGE_EINVAL = -12,
+};
+#define CHANGE_WHY_MAX 400
+/* A learner whose log is so close to the leader's has caught up. */
+#define REPLICA_CAUGHT_UP_ENTRIES 64
+
+struct replica_change {
+    enum change_kind kind;
+    uint64_t id;                       /* ADD: 0, the next free one. */
+    char address[REPLICA_ADDRESS_MAX]; /* ADD (a learner), ADDRESS */
+    bool force, dry_run;
+};
+/* Append the change to the log. It is done when an entry of *ret_index has been applied with this term still current,
+ * and undone when another leader truncates it. dry_run: only say whether it would be. Errors: a sentence in why. */
+int replica_change(struct replica *r, const struct replica_change *change, uint64_t *ret_id, uint64_t *ret_index,
+                   char why[CHANGE_WHY_MAX]);
 
 /* Answers to snapshot_make and snapshot_check. */
 struct replica_snapshot {
@@ -156,6 +190,7 @@ uint64_t replica_start(const struct replica *r);  /* This process's start number
 uint64_t replica_leader(const struct replica *r); /* 0 when none is known. */
 uint64_t replica_term(const struct replica *r);
 void replica_set_claim(struct replica *r, uint64_t bytes); /* log_set_claim() */
-bool replica_has_reserve(const struct replica *r);        /* False: the disk is nearly full, refuse what takes space. */
-bool replica_knows(const struct replica *r, uint64_t id); /* Is it a member? */
+bool replica_has_reserve(const struct replica *r); /* False: the disk is nearly full, refuse what takes space. */
+/* May this peer send to us? Members may, and anybody as long as a joining node knows none. */
+bool replica_admits(const struct replica *r, uint64_t id);
 uint64_t replica_match(const struct replica *r, uint64_t peer);

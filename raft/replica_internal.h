@@ -1,5 +1,6 @@
 /* replica_internal.h - struct replica, for the files that together drive the core: replica.c (the step loop), start.c,
- * receive.c, send.c, reads.c, install.c, offer.c, compact.c, transfer.c, identity.c. Nobody else includes it. */
+ * receive.c, send.c, reads.c, install.c, offer.c, compact.c, transfer.c, membership.c,
+ * identity.c. Nobody else includes it. */
 #pragma once
 #include "raft/frames.h"
 #include "raft/known.h"
@@ -60,6 +61,8 @@ struct offer {
     long chunk_len;
 };
 
+#define REPLICA_PEERS_MAX (2 * REPLICA_MEMBERS_MAX) /* Those of two lists of members. */
+
 struct replica {
     struct raft raft;
     struct io *io;
@@ -91,9 +94,13 @@ struct replica {
     struct offer offer;
     struct known known;
 
-    bool up[REPLICA_MEMBERS_MAX]; /* By place in `peers`. */
-    uint64_t peers[REPLICA_MEMBERS_MAX];
+    bool up[REPLICA_PEERS_MAX]; /* By place in `peers`. */
+    uint64_t peers[REPLICA_PEERS_MAX];
     size_t n_peers;
+    struct replica_member contacts[REPLICA_MEMBERS_MAX]; /* Whom a joining node was told of. */
+    size_t n_contacts;
+    bool is_member;        /* By the last committed list. */
+    char change_words[64]; /* The last change of members that was begun here. */
 
     uint64_t elections, read_rounds, snapshots_sent, snapshots_installed, guarded;
     struct io_slice *slices; /* Scratch of send.c, FRAME_ENTRIES_MAX. */
@@ -111,12 +118,20 @@ uint64_t replica_now(const struct replica *r);
 bool replica_is_voter(const struct replica *r, uint64_t id);
 /* A copy ("" for a stranger): the core may free the configuration it stands in while it still uses it. */
 void replica_address_of(const struct replica *r, uint64_t id, char ret[REPLICA_ADDRESS_MAX]);
-/* Keep a link to every member but ourselves. */
+
+/* membership.c */
+/* Keep a link to every member but ourselves, and to nobody else. */
 void replica_follow_members(struct replica *r);
+/* The core has started: what does its list say of us? */
+void membership_start(struct replica *r);
+/* A list of members is committed (or came with a snapshot); the core is told next. */
+void membership_committed(struct replica *r, const struct raft_configuration *c);
 
 /* identity.c */
 /* Leader: remember what each follower holds. */
 void identity_note(struct replica *r);
+/* The cluster will not have us: nothing is sent or stepped from now on, and the owner exits. */
+void replica_expel(struct replica *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* start.c: recover the log, bring the core to life. */
 int start_core(struct replica *r, const struct replica_options *o, char error[256]);

@@ -148,7 +148,7 @@ static int feed_start(struct replica *r, const struct replica_options *o, struct
 int start_core(struct replica *r, const struct replica_options *o, char error[256])
 {
     int rc = o->applied > 0 ? fit_log(r, o, error) : 0;
-    if (rc == 0 && o->applied == 0 && log_last(r->log) < log_first(r->log) && log_first(r->log) == 1)
+    if (rc == 0 && !o->joins && o->applied == 0 && log_last(r->log) < log_first(r->log) && log_first(r->log) == 1)
         rc = bootstrap(r, o, error);
     if (rc != 0)
         return rc;

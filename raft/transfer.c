@@ -20,14 +20,15 @@ static uint64_t best_target(struct replica *r)
     return best;
 }
 
-int replica_transfer(struct replica *r)
+int replica_transfer(struct replica *r, uint64_t to)
 {
     if (r->failed || raft_state(&r->raft) != RAFT_LEADER)
         return REPLICA_ENOTLEADER;
     if (r->handing_over)
         return REPLICA_EBUSY;
-    r->transfer_to = best_target(r);
-    if (r->transfer_to == 0)
+    r->transfer_to = to == 0 ? best_target(r) : to;
+    if (r->transfer_to == 0 || r->transfer_to == r->id || !replica_is_voter(r, r->transfer_to) ||
+        !replica_link_up(r, r->transfer_to))
         return REPLICA_EINVAL;
     r->handing_over = true;
     r->transfer_began_ms = replica_now(r);

@@ -332,7 +332,7 @@ static void step(struct run *r, struct fuzz_input *in)
             replica_checkpoint(r->replica, r->applied, r->applied_term);
         break;
     case STEP_TRANSFER:
-        replica_transfer(r->replica);
+        replica_transfer(r->replica, 0);
         break;
     default:
         receive_some(r, in, what);

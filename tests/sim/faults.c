@@ -186,7 +186,7 @@ static void happen_to(const struct fault *f, struct sim_node *n)
         node_pause(n->index, f->for_us);
         break;
     case FAULT_TRANSFER:
-        replica_transfer(n->cluster.replica);
+        replica_transfer(n->cluster.replica, 0);
         break;
     case FAULT_SLOW_DISK:
         n->slow_until_us = world.now_us + f->for_us;

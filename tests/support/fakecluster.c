@@ -74,7 +74,7 @@ struct node {
     struct read reads[READS_MAX];
     size_t n_reads;
     unsigned damage, slow_us;
-    bool crash_installing, may_fail, failed;
+    bool crash_installing, may_fail, failed, expelled;
     char why[300];
     uint64_t stamp;
 };
@@ -262,11 +262,24 @@ static void link_break(struct fakecluster *c, uint64_t from, uint64_t to)
     push(c, (struct event){.kind = EVENT_DOWN, .node = from, .peer = to}, roll(c, 2000));
 }
 
+/* As the greeting of a real link: who is not a member is told so, and tries again. */
+static bool link_greets(struct fakecluster *c, uint64_t from, uint64_t to)
+{
+    struct frame_greeting g = {.kind = FRAME_REFUSED, .code = FRAME_REFUSED_MEMBER, .from = to, .to = from};
+    if (replica_admits(c->nodes[to].replica, from))
+        return true;
+    replica_introduce(c->nodes[to].replica, &g);
+    replica_refused(c->nodes[from].replica, to, &g);
+    c->links[from][to].connecting = true;
+    push(c, (struct event){.kind = EVENT_UP, .node = from, .peer = to}, CONNECT_MS * 1000 + roll(c, CONNECT_MS * 1000));
+    return false;
+}
+
 static void link_is_up(struct fakecluster *c, uint64_t from, uint64_t to)
 {
     struct link *l = &c->links[from][to];
     l->connecting = false;
-    if (!link_possible(c, from, to))
+    if (!link_possible(c, from, to) || !link_greets(c, from, to))
         return;
     l->up = true;
     l->broken = false;
@@ -367,6 +380,10 @@ static void io_peer(struct io *io, uint64_t peer, const char *address)
 {
     struct node *n = node_of(io);
     n->c->links[n->id][peer].wanted = address != NULL;
+    if (address == NULL) {
+        n->c->links[n->id][peer].up = false;
+        link_break(n->c, peer, n->id);
+    }
     link_consider(n->c, n->id, peer);
 }
 
@@ -619,6 +636,14 @@ static void owner_failed(void *ctx, const char *why)
         trouble(n->c, "node %llu failed: %s", (unsigned long long)n->id, why);
 }
 
+static void owner_expelled(void *ctx, const char *why)
+{
+    struct node *n = ctx;
+    n->expelled = n->failed = true;
+    snprintf(n->why, sizeof n->why, "%s", why);
+    tell(n->c, "%llu: EXPELLED: %s", (unsigned long long)n->id, why);
+}
+
 static void owner_log(void *ctx, int level, const char *text)
 {
     const struct node *n = ctx;
@@ -638,7 +663,7 @@ static struct replica_owner owner_of(struct node *n)
                                   .snapshot_check = owner_snapshot_check,
                                   .snapshot_install = owner_snapshot_install,
                                   .failed = owner_failed,
-                                  .expelled = owner_failed,
+                                  .expelled = owner_expelled,
                                   .log = owner_log};
 }
 
@@ -677,8 +702,8 @@ static void snapshot_check(struct node *n)
 
 static void set_members(const struct fakecluster *c, struct replica_member *members)
 {
-    memset(members, 0, c->options.n * sizeof *members);
-    for (size_t k = 0; k < c->options.n; k++) {
+    memset(members, 0, c->options.founders * sizeof *members);
+    for (size_t k = 0; k < c->options.founders; k++) {
         members[k].id = k + 1;
         members[k].voter = true;
         snprintf(members[k].address, sizeof members[k].address, "node%zu:7000", k + 1);
@@ -702,7 +727,8 @@ int fakecluster_start(struct fakecluster *c, uint64_t id, char *error)
                                 .id = id,
                                 .cluster_id = "a cluster of us",
                                 .members = members,
-                                .n_members = c->options.n,
+                                .n_members = c->options.founders,
+                                .joins = id > c->options.founders,
                                 .election_timeout_ms = ELECTION_MS,
                                 .heartbeat_ms = HEARTBEAT_MS,
                                 .segment_bytes = 64 << 10,
@@ -788,7 +814,7 @@ void fakecluster_start_all(struct fakecluster *c)
 {
     char error[256];
     for (uint64_t id = 1; id <= c->options.n; id++)
-        if (c->nodes[id].replica == NULL && fakecluster_start(c, id, error) != 0)
+        if (c->nodes[id].replica == NULL && !c->nodes[id].expelled && fakecluster_start(c, id, error) != 0)
             trouble(c, "node %llu does not start: %s", (unsigned long long)id, error);
 }
 
@@ -1053,6 +1079,11 @@ void fakecluster_may_fail(struct fakecluster *c, uint64_t id, bool may)
     node_at(c, id)->may_fail = may;
 }
 
+bool fakecluster_expelled(const struct fakecluster *c, uint64_t id)
+{
+    return node_at(c, id)->expelled;
+}
+
 const char *fakecluster_failed_why(const struct fakecluster *c, uint64_t id)
 {
     return node_at(c, id)->why;
@@ -1197,6 +1228,8 @@ struct fakecluster *fakecluster_new(const struct fakecluster_options *options)
     the_cluster = c;
     c->options = *options;
     set_defaults(c);
+    if (c->options.founders == 0)
+        c->options.founders = c->options.n;
     c->random_state = options->seed;
     c->now_us = 1000000;
     c->verbose = getenv("HOLDFAST_VERBOSE") != NULL;

@@ -15,7 +15,8 @@
 struct fakecluster;
 
 struct fakecluster_options {
-    size_t n; /* Nodes 1 to n. */
+    size_t n;        /* Nodes 1 to n. */
+    size_t founders; /* The first set of members is nodes 1 to this, the others join; 0: all. */
     uint64_t seed;
     uint64_t keep_entries, keep_bytes; /* 0: 1000 and 1 MiB. */
     size_t log_memory_bytes;           /* 0: 64 KiB. */
@@ -60,6 +61,8 @@ uint64_t fakecluster_applied(const struct fakecluster *c, uint64_t id); /* By it
 void fakecluster_slow(struct fakecluster *c, uint64_t id, unsigned us);
 /* Let the replica fail without that being trouble; it is crashed then. */
 void fakecluster_may_fail(struct fakecluster *c, uint64_t id, bool may);
+/* Its cluster would not have it any more, and it ended; it is not started again by start_all. */
+bool fakecluster_expelled(const struct fakecluster *c, uint64_t id);
 const char *fakecluster_failed_why(const struct fakecluster *c, uint64_t id);
 
 /* ---- Links ---- */

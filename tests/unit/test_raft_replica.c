@@ -211,14 +211,14 @@ static void leadership_is_handed_over(uint64_t with_seed)
     uint64_t leader = begin_three(with_seed);
     propose(10, ENTRY_BYTES);
     fakecluster_propose(c, leader, ENTRY_BYTES);
-    check(replica_transfer(fakecluster_replica(c, leader)) == 0);
-    check(replica_transfer(fakecluster_replica(c, leader)) == REPLICA_EBUSY);
+    check(replica_transfer(fakecluster_replica(c, leader), 0) == 0);
+    check(replica_transfer(fakecluster_replica(c, leader), 0) == REPLICA_EBUSY);
     check(!replica_ready(fakecluster_replica(c, leader)));
     check(fakecluster_propose(c, leader, ENTRY_BYTES) == REPLICA_ENOTLEADER);
     check(fakecluster_until(c, somebody_else_leads, &leader, 100));
     propose(3, ENTRY_BYTES);
     agree(AGREED_MS);
-    check(replica_transfer(fakecluster_replica(c, leader)) == REPLICA_ENOTLEADER);
+    check(replica_transfer(fakecluster_replica(c, leader), 0) == REPLICA_ENOTLEADER);
 }
 
 static void leadership_is_transferred(void **state)
@@ -232,7 +232,7 @@ static void target_goes_away(uint64_t with_seed)
 {
     uint64_t leader = begin_three(with_seed);
     fakecluster_propose(c, leader, ENTRY_BYTES);
-    check(replica_transfer(fakecluster_replica(c, leader)) == 0);
+    check(replica_transfer(fakecluster_replica(c, leader), 0) == 0);
     fakecluster_crash(c, other_than(leader, 0)); /* Both lag; it takes the first. */
     check(fakecluster_until(c, fakecluster_has_leader, NULL, ELECTED_MS));
     propose(3, ENTRY_BYTES);
@@ -251,7 +251,7 @@ static void transfer_needs_somebody(void **state)
     (void)state;
     begin((struct fakecluster_options){.n = 1, .seed = 1});
     check(fakecluster_until(c, fakecluster_has_leader, NULL, ELECTED_MS));
-    assert_int_equal(replica_transfer(fakecluster_replica(c, 1)), REPLICA_EINVAL);
+    assert_int_equal(replica_transfer(fakecluster_replica(c, 1), 0), REPLICA_EINVAL);
     assert_true(replica_ready(fakecluster_replica(c, 1)));
 }
 
@@ -496,7 +496,7 @@ static void leader_changes_meanwhile(uint64_t with_seed)
     check(fakecluster_start(c, away, NULL) == 0);
     while (m.times > 0 && fakecluster_trouble(c) == NULL)
         fakecluster_run(c, 1);
-    check(replica_transfer(fakecluster_replica(c, leader)) == 0);
+    check(replica_transfer(fakecluster_replica(c, leader), 0) == 0);
     check(fakecluster_until(c, somebody_else_leads, &leader, ELECTED_MS));
     agree(INSTALLED_MS);
 }
@@ -875,7 +875,7 @@ static void storm_trouble(size_t n)
         break;
     case 8:
         if (fakecluster_runs(c, id))
-            replica_transfer(fakecluster_replica(c, id));
+            replica_transfer(fakecluster_replica(c, id), 0);
         break;
     case 9:
         fakecluster_crash_installing(c, id);
