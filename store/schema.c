@@ -62,28 +62,35 @@ static const char schema_tables[] =
     "PRAGMA application_id = " TEXT_OF(SCHEMA_APPLICATION_ID) ";";
 static const char schema_version[] = "PRAGMA user_version = " TEXT_OF(SCHEMA_VERSION) ";";
 
-/* Little-endian numbers at a (1-based) place of value, in SQL. */
-#define SQL_DIGIT(at, nth) "instr('123456789ABCDEF', substr(hex(substr(value, " #at ", 1)), " #nth ", 1))"
-#define SQL_U8(at) "(" SQL_DIGIT(at, 1) " * 16 + " SQL_DIGIT(at, 2) ")"
-#define SQL_U16(at) "(" SQL_U8(at) " + (" SQL_U8(at + 1) " << 8))"
-#define SQL_U32(at) "(" SQL_U16(at) " + (" SQL_U16(at + 2) " << 16))"
-#define SQL_U64(at) "(" SQL_U32(at) " + (" SQL_U32(at + 4) " << 32))"
+/* Little-endian numbers of so many bytes at a (1-based) place of value, in SQL. Short, as SQLite reads the views anew
+ * for every connection. */
+#define SQL_NUMBER(at, bytes)                                                                                          \
+    "(SELECT sum(instr('123456789ABCDEF', substr(hex(substr(value, " #at ", " #bytes ")), i + 1, 1))"                  \
+    " << 4 * (i + 1 - i % 2 * 2)) FROM digits WHERE i < 2 * " #bytes ")"
 
 /* The places are those of store/session.c and store/lock.c. */
+#define SQL_NAME_BYTES SQL_NUMBER(33, 1)
+#define SQL_OPENED_MS SQL_NUMBER(17, 8)
+#define SQL_ACKNOWLEDGED SQL_NUMBER(1, 8)
+#define SQL_LAST_SERIAL SQL_NUMBER(9, 8)
+#define SQL_ANSWERS SQL_NUMBER(25, 4)
+#define SQL_LOCKS SQL_NUMBER(29, 4)
+#define SQL_HOLDERS SQL_NUMBER(1, 4)
+#define SQL_WAITERS SQL_NUMBER(5, 4)
+#define SQL_PERMITS SQL_NUMBER(9, 4)
+#define SQL_HOLDER_SESSION SQL_NUMBER(17, 8)
+#define SQL_TOKEN SQL_NUMBER(25, 8)
 static const char schema_views[] =
+    "CREATE VIEW digits (i) AS"
+    " VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12), (13), (14), (15);"
     "CREATE VIEW sessions AS SELECT CAST(key AS TEXT) AS id,"
-    " CAST(substr(value, 34, " SQL_U8(
-        33) ") AS TEXT) AS name, wall_ms AS ttl_ms, expire_ms, version,"
-            " " SQL_U64(17) " AS opened_ms, " SQL_U64(1) " AS acknowledged, " SQL_U64(
-                9) " AS last_serial,"
-                   " " SQL_U32(25) " AS answers, " SQL_U32(
-                       29) " AS locks FROM session_rows;"
-                           "CREATE VIEW locks AS SELECT CAST(key AS TEXT) AS name, " SQL_U32(1) " AS holders, " SQL_U32(
-                               5) " AS waiters,"
-                                  " " SQL_U32(9) " AS permits, iif(" SQL_U32(1) " > 0, " SQL_U64(
-                                      17) ", NULL) AS holder_session,"
-                                          " iif(" SQL_U32(1) " > 0, " SQL_U64(
-                                              25) ", NULL) AS token, expire_ms AS next_due_ms, version FROM lock_rows;";
+    " CAST(substr(value, 34, " SQL_NAME_BYTES ") AS TEXT) AS name, wall_ms AS ttl_ms, expire_ms, version,"
+    " " SQL_OPENED_MS " AS opened_ms, " SQL_ACKNOWLEDGED " AS acknowledged, " SQL_LAST_SERIAL " AS last_serial,"
+    " " SQL_ANSWERS " AS answers, " SQL_LOCKS " AS locks FROM session_rows;"
+    "CREATE VIEW locks AS SELECT CAST(key AS TEXT) AS name,"
+    " " SQL_HOLDERS " AS holders, " SQL_WAITERS " AS waiters, " SQL_PERMITS " AS permits,"
+    " iif(" SQL_HOLDERS " > 0, " SQL_HOLDER_SESSION ", NULL) AS holder_session,"
+    " iif(" SQL_HOLDERS " > 0, " SQL_TOKEN ", NULL) AS token, expire_ms AS next_due_ms, version FROM lock_rows;";
 
 int schema_err(int sqlite_rc)
 {

@@ -42,11 +42,10 @@ static void make_version_1(const char *path)
              (uint64_t)XXH3_64bits(parts, sizeof parts));
     assert_int_equal(schema_run(db, sql), 0);
     assert_int_equal(
-        schema_run(
-            db,
-            "DROP VIEW sessions; DROP VIEW locks; DROP TABLE session_rows; DROP TABLE lock_rows; DROP TABLE scripts;"
-            "DELETE FROM meta WHERE name GLOB 'sessions*' OR name GLOB 'locks*' OR name GLOB 'scripts*';"
-            "PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE)"),
+        schema_run(db, "DROP VIEW sessions; DROP VIEW locks; DROP VIEW digits;"
+                       "DROP TABLE session_rows; DROP TABLE lock_rows; DROP TABLE scripts;"
+                       "DELETE FROM meta WHERE name GLOB 'sessions*' OR name GLOB 'locks*' OR name GLOB 'scripts*';"
+                       "PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE)"),
         0);
     sqlite3_close(db);
 }
