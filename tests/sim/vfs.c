@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define VFS_REGIONS 64
+#define LOOKASIDE_BYTES 128
+#define LOOKASIDE_N 1000
 #define VFS_LOCK_SLOTS SQLITE_SHM_NLOCK
 
 /* What the connections to one file share. */
@@ -429,6 +431,11 @@ void disks_init(void)
         .xCurrentTime = vfs_time,
         .xGetLastError = vfs_last_error,
     };
+    /* One thread, nobody who asks for statistics, and small things to be allocated while it reads the schema. */
+    if (sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) != SQLITE_OK ||
+        sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) != SQLITE_OK ||
+        sqlite3_config(SQLITE_CONFIG_LOOKASIDE, LOOKASIDE_BYTES, LOOKASIDE_N) != SQLITE_OK)
+        fail("SQLite cannot be configured");
     if (sqlite3_vfs_register(&vfs, 1) != SQLITE_OK)
         fail("the VFS cannot be registered");
 }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LISTING_GAP_US 100000 /* A listing reads all there is: ten a second are enough. */
+
 enum { ADD, REMOVE, LIST };
 enum fate { ASKED, ADDED, REFUSED, UNSURE, LEAVING, REMOVED, MAYBE_REMOVED };
 
@@ -17,12 +19,13 @@ static struct member {
     uint64_t since; /* In the order of askings and answers. */
 } * members;
 static size_t n_members, cap;
-static uint64_t listings;
+static uint64_t listings, next_listing_us;
+static uint64_t leaving; /* All before this one have been removed, or are left for good. */
 
 static void begin(void)
 {
     n_members = 0;
-    listings = 0;
+    listings = leaving = next_listing_us = 0;
 }
 
 static void become(uint64_t i, enum fate fate)
@@ -41,19 +44,34 @@ static uint64_t new_member(void)
     return n_members++;
 }
 
-static void choose(struct op *op)
+/* Somebody to remove: mostly the oldest, so that the set stays small; SIZE_MAX: nobody. */
+static uint64_t choose_member(void)
+{
+    while (leaving < n_members && members[leaving].fate != ASKED && members[leaving].fate != ADDED)
+        leaving++;
+    uint64_t any = n_members - leaving, at = leaving;
+    if (any > 0 && percent(CHANCE_CLIENTS, 30))
+        at += below(CHANCE_CLIENTS, any);
+    return any > 0 && members[at].fate == ADDED ? at : UINT64_MAX;
+}
+
+static int choose_kind(struct op *op)
 {
     unsigned at = (unsigned)below(CHANCE_CLIENTS, 100);
-    op->kind = at < 78 ? ADD : at < 96 ? REMOVE : LIST;
-    op->is_write = op->kind != LIST;
-    if (op->kind == REMOVE) {
-        op->key = n_members > 0 ? below(CHANCE_CLIENTS, n_members) : 0;
-        if (n_members > 0 && members[op->key].fate == ADDED) {
-            become(op->key, LEAVING);
-            return;
-        }
-        op->kind = ADD;
+    if (at >= 96 && world.now_us >= next_listing_us) {
+        next_listing_us = world.now_us + LISTING_GAP_US;
+        return LIST;
     }
+    op->key = at >= 55 ? choose_member() : UINT64_MAX;
+    return op->key != UINT64_MAX ? REMOVE : ADD;
+}
+
+static void choose(struct op *op)
+{
+    op->kind = choose_kind(op);
+    op->is_write = op->kind != LIST;
+    if (op->kind == REMOVE)
+        become(op->key, LEAVING);
     if (op->kind == ADD)
         op->key = new_member();
 }

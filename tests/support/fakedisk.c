@@ -144,12 +144,22 @@ static void inode_settle_cut(struct fakedisk *d, struct inode *i, enum settle ho
         i->kept_len = at;
 }
 
+/* The first dirty sector from *s on. */
+static bool next_dirty(const struct inode *i, size_t *s)
+{
+    size_t n = i->capacity / FAKEDISK_SECTOR;
+    const uint8_t *at = *s < n ? memchr(i->dirty + *s, 1, n - *s) : NULL;
+    if (at == NULL)
+        return false;
+    *s = (size_t)(at - i->dirty);
+    return true;
+}
+
 static void inode_settle(struct fakedisk *d, struct inode *i, enum settle how)
 {
     inode_settle_cut(d, i, how);
-    for (size_t s = 0; s < i->capacity / FAKEDISK_SECTOR; s++) {
-        if (!i->dirty[s])
-            continue;
+    size_t s = 0;
+    while (next_dirty(i, &s)) {
         i->dirty[s] = 0;
         if (how == SETTLE_KEEP || (how == SETTLE_CHANCE && coin(d)))
             memcpy(i->kept + s * FAKEDISK_SECTOR, i->now + s * FAKEDISK_SECTOR, FAKEDISK_SECTOR);
