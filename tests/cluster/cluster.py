@@ -90,6 +90,7 @@ class Node:
         self.id = node_id
         self.host, self.port = host, port
         self.peer_host, self.peer_port = peer_host, peer_port
+        self.peer_listen = None  # When it is another than the address the others know.
         self.prefix = list(prefix)  # Of the command line: a program that executes the rest elsewhere.
         self.dir = os.path.join(cluster.dir, "n%d" % node_id)
         self.log = os.path.join(cluster.dir, "n%d.log" % node_id)
@@ -111,7 +112,7 @@ class Node:
             "node-id": self.id,
             "data-dir": self.dir,
             "listen": self.address(),
-            "peer-listen": self.peer_address(),
+            "peer-listen": self.peer_listen or self.peer_address(),
             "members": self.cluster.members(),
         }
         all_settings.update(self.cluster.settings)
