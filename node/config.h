@@ -36,6 +36,7 @@ struct config {
     uint64_t log_keep_entries;   /* 100000 behind the checkpoint, for slow followers */
     uint64_t log_keep_bytes;     /* 256M */
     uint64_t disk_reserve_bytes; /* 64M */
+    unsigned disk_timeout_ms;    /* 30000; 0: none */
     char log_level[16];          /* error warning info debug */
     char log_file[4096];         /* default: standard error */
     unsigned tcp_backlog;        /* 511 */

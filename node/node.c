@@ -8,15 +8,18 @@
 #include "node/cluster.h"
 #include "node/log.h"
 #include "node/scripts.h"
+#include "node/stall.h"
 #include "raft/io_uv.h"
 #include "raft/link.h"
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,6 +48,7 @@ struct node {
     unsigned open_handles; /* Of the six above. */
     bool closing, links_closed;
 
+    struct stall stall;
     uv_work_t work;
     enum node_work working;
     struct snapshot_info made;
@@ -71,12 +75,38 @@ struct requests *node_requests(const struct node *n)
 
 /* ---- What the cluster asks ---- */
 
+/* A thread that waits for a dead disk keeps the process from going, and with it its connections: end these at least. */
+static void hang_up(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    if (dir == NULL)
+        return;
+    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+        shutdown(atoi(e->d_name), SHUT_RDWR); /* Only sockets take it. */
+    closedir(dir);
+}
+
 static void on_die(void *ctx, enum node_exit status, const char *why)
 {
     (void)ctx;
     log_error("stopping at once: %s", why);
     log_end();
+    hang_up();
     _exit((int)status);
+}
+
+/* Nothing written for so long though there is something to write. What it would cost to wait: memory for everything the
+ * others go on committing, and clients who take this node for a live one. */
+static void watch_disk(struct node *n)
+{
+    struct replica_status s;
+    replica_status(n->cluster.replica, &s);
+    uint64_t ms = stall_look(&n->stall, uv_now(n->loop), s.durable < s.last, s.durable + s.syncs);
+    if (n->config.disk_timeout_ms == 0 || ms < n->config.disk_timeout_ms)
+        return;
+    char why[128];
+    snprintf(why, sizeof why, "the disk has not answered for %.1f s: the log waits to be written", (double)ms / 1000);
+    on_die(n, NODE_EXIT_DISK, why);
 }
 
 static void on_log(void *ctx, int level, const char *text)
@@ -256,6 +286,7 @@ static void on_housekeeping(uv_timer_t *h)
 {
     struct node *n = h->data;
     cluster_housekeep(&n->cluster);
+    watch_disk(n);
     check_state_when_due(n);
     if (n->draining)
         drain_continue(n);

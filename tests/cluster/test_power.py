@@ -123,6 +123,40 @@ def test_hung_writes_on_follower():
     return slow_disk(lambda c: c.followers()[0], HUNG_MS, "write")
 
 
+def test_hung_disk_is_given_up():
+    """Slow is not dead, and who was stopped itself has not waited. A disk that does not answer is: the node says so, and its
+    clients are not left hanging, though the process cannot go before the disk lets go of it."""
+    with DiskCluster(disk_timeout_ms=1500) as c:
+        sick = c.wait_leader()
+        others = [n for n in c.nodes if n is not sick]
+        with Load(c.nodes, per_node=1) as load:
+            load.wait_done(20)
+            c.disk(sick).slow(500)
+            slow = time.monotonic()
+            wait_for(lambda: time.monotonic() - slow > 2.5, 10, "some time with a slow disk")
+            c.disk(sick).slow(HUNG_MS)
+            sick.pause()
+            load.wait_going_on(others, time.monotonic())
+            wait_for(lambda: time.monotonic() - slow > 5, 10, "some time without the process")
+            c.disk(sick).heal()
+            sick.resume()
+            c.wait_ready()
+            load.wait_going_on(c.nodes, time.monotonic())
+            hung = time.monotonic()
+            c.disk(sick).slow(HUNG_MS)
+            wait_for(lambda: "the disk has not answered" in sick.log_text(), 20, "%s to give its disk up" % sick)
+            wait_for(lambda: any(op.began > hung for w in load.of([sick]) for op in w.errors()), 20, "its clients to be told")
+            load.wait_going_on(others, time.monotonic())
+            c.disk(sick).heal()
+            code = sick.wait_exit()
+            expect(code == EXIT_DISK, "%s ended with %s", sick, code)
+            sick.start()
+            c.wait_ready()
+            load.wait_going_on(c.nodes, time.monotonic())
+        load.check(counter(c))
+        c.wait_same_state()
+
+
 def failing_disk(choose, *fault):
     with DiskCluster() as c:
         sick = choose(c)
