@@ -277,6 +277,7 @@ class Table:
         self.lines = {f.name: Line() for f in FAULTS}
         self.all = Line()
         self.checked = Counter()
+        self.met = Counter()  # What the faults brought about.
 
     def add(self, names, ops, pause):
         for line in [self.lines[name] for name in names] + [self.all]:
@@ -290,7 +291,8 @@ class Table:
         for name, line in list(self.lines.items()) + [("all rounds", self.all)]:
             if line.times:
                 out.append(row % (name, line.times, line.ops["done"], line.ops["not"], line.ops["unknown"], "%.2f" % line.pause))
-        out.append("checked: " + ", ".join("%d %s" % (n, what) for what, n in self.checked.items()))
+        for title, counts in (("checked", self.checked), ("met", self.met)):
+            out.append(title + ": " + ", ".join("%d %s" % (n, what) for what, n in counts.items()))
         out.append("verdict: " + verdict)
         return "\n".join(out)
 
@@ -363,7 +365,22 @@ def one_cluster(seed, n, rounds, table, say):
             number, what = work.check(c.wait_leader()).split(" ", 1)
             table.checked[what] += int(number)
         c.wait_same_state(60)
-    return pulse.counts()
+        table.met += met(c)
+
+
+def met(c):
+    """What nodes and disks tell of themselves."""
+    logs = [n.log_text() for n in c.nodes]
+    seen = Counter({"starts": sum(text.count("serves clients on") for text in logs),
+                    "snapshots installed": sum(text.count("installed the snapshot") for text in logs)})
+    for disk in c.disks.values():
+        counters = disk.counters()
+        seen["failed disk calls"] += counters["failed"]
+        seen["power cuts"] += counters["cuts"]
+        for what in ("pages", "sizes", "names"):
+            seen["%s lost" % what] += counters[what]
+        seen["pages torn"] += counters["torn"]
+    return seen
 
 
 def run(seed, clusters, table, say):

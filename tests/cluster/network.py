@@ -82,3 +82,10 @@ class SplitCluster(Cluster):
 
     def mend(self, node):
         run("ip", "link", "set", "p%d" % node.id, "master", "peers")
+
+    def mute(self, node, other):
+        """No packet from this node reaches the other any more; the way back stays open."""
+        run(*node.prefix, "ip", "route", "add", "blackhole", other.peer_host + "/32")
+
+    def unmute(self, node, other):
+        run(*node.prefix, "ip", "route", "del", "blackhole", other.peer_host + "/32")

@@ -15,8 +15,8 @@ def test_leader_cut_off():
         others = [n for n in c.nodes if n is not leader]
         with Load(c.nodes, per_node=1, readers=1) as load:
             load.wait_done(50)
-            cut = time.monotonic()
             c.cut(leader)
+            cut = time.monotonic()
             load.wait_going_on(others, cut)
             gap = load.longest_gap(others, cut)
             new = wait_for(lambda: next((n for n in others if n.info()["role"] == "leader"), None), 10, "a new leader")
@@ -80,3 +80,26 @@ def test_all_cut_off_and_mended():
         acknowledged, unknown = load.check(int(c.wait_leader().call("GET", "counter")))
         c.wait_same_state()
     return "%d acknowledged, %d unknown" % (acknowledged, unknown)
+
+
+def test_leader_that_is_not_heard():
+    """It hears all the others, and takes long to see that nobody hears it: TCP goes on sending again."""
+    with SplitCluster() as c:
+        leader = c.wait_leader()
+        others = [n for n in c.nodes if n is not leader]
+        with Load(c.nodes, per_node=1, readers=1) as load:
+            load.wait_done(50)
+            for n in others:
+                c.mute(leader, n)
+            muted = time.monotonic()
+            load.wait_going_on(others, muted)
+            gap = load.longest_gap(others, muted)
+            wait_for(lambda: leader.info()["role"] == "follower", 10, "the leader to give up")
+            for n in others:
+                c.unmute(leader, n)
+            c.wait_ready(30)
+            load.wait_going_on(c.nodes, time.monotonic())
+        expect(gap <= GOING_ON_WITHIN_S, "the others stood still for %.3f s", gap)
+        acknowledged, unknown = load.check(int(c.wait_leader().call("GET", "counter")))
+        c.wait_same_state()
+    return "pause %.3f s; %d acknowledged, %d unknown" % (gap, acknowledged, unknown)
