@@ -207,7 +207,10 @@ static void on_changed(void *ctx)
 static void on_message(void *ctx, uint64_t from, uint8_t kind, const uint8_t *payload, size_t len)
 {
     struct cluster *c = ctx;
-    route_message(&c->requests, from, kind, payload, len);
+    if (kind == PEER_CHANGE || kind == PEER_CHANGE_ANSWER)
+        changes_message(&c->changes, from, kind, payload, len);
+    else
+        route_message(&c->requests, from, kind, payload, len);
 }
 
 static void on_link(void *ctx, uint64_t peer, bool up)
@@ -300,6 +303,7 @@ static int on_snapshot_install(void *ctx)
 void cluster_flush(struct cluster *c)
 {
     replica_set_claim(c->replica, store_space_wanted(c->store));
+    changes_flush(&c->changes);
     route_flush(&c->requests);
     replica_reads_flush(c->replica);
 }
@@ -324,6 +328,7 @@ void cluster_housekeep(struct cluster *c)
     if (replica_wants_checkpoint(c->replica))
         store_checkpoint_soon(c->store);
     cluster_expire(c);
+    promotion_tick(&c->promotion, &c->changes);
     waiters_expire(&c->requests.waiters, now_ms(c));
 }
 
@@ -356,6 +361,14 @@ static void open_requests(struct cluster *c, const struct cluster_options *o)
     q->store_failed = on_store_failed;
     q->ctx = c;
     requests_init(q, c->replica, c->store, c->id, c->start);
+}
+
+static void open_changes(struct cluster *c, const struct cluster_options *o)
+{
+    c->changes.now_ms = requests_now;
+    c->changes.ctx = c;
+    changes_init(&c->changes, c->replica, c->id, c->start);
+    c->promotion = (struct promotion){.wanted = o->wants_vote, .replaces = o->replaces, .log = on_log, .ctx = c};
 }
 
 static int exit_from_store(int rc)
@@ -401,6 +414,7 @@ int cluster_open(struct cluster *c, const struct cluster_options *o, char error[
         return exit_from_replica(rc);
     c->start = replica_start(c->replica);
     open_requests(c, o);
+    open_changes(c, o);
     store_on_event(c->store, on_event, c);
     clock_set(c);
     return 0;

@@ -2,7 +2,9 @@
  * meets store. Free of libuv: time, randomness and disks come through struct io and the owner's functions, so that a
  * simulated node runs this very code. Loop thread. */
 #pragma once
+#include "node/changes.h"
 #include "node/exit.h"
+#include "node/promotion.h"
 #include "node/queue.h"
 
 /* What the owner (node.c, or a simulator) provides. */
@@ -25,6 +27,8 @@ struct cluster_options {
     struct io *io;
     struct store_options store;     /* Its notify is the owner's. */
     struct replica_options replica; /* io, place of the state and owner are filled in. */
+    bool wants_vote;                /* A learner by now, this node asks to be promoted once it has caught up, */
+    uint64_t replaces;              /* and for this one to go (0: nobody). */
     size_t value_bytes_max, queue_bytes_max, dirty_bytes_max;
     struct cluster_owner owner;
 };
@@ -34,6 +38,8 @@ struct cluster {
     struct store *store;
     struct replica *replica;
     struct requests requests;
+    struct changes changes;
+    struct promotion promotion;
     uint64_t id, start;
 
     /* The replicated clock as this node counts it on: the stamp its state stood at, and its own time since. */

@@ -389,6 +389,31 @@ static const struct command_row rows[] = {
      "Redis Cluster's view (off)"},
     {"cluster|slots", 2, ROW_STALE, NO_KEYS, LOCAL(run_cluster_disabled), "cluster", "3.0.0", "O(1)",
      "Redis Cluster's view (off)"},
+
+    /* Members: see docs/PROTOCOL.md. */
+    {"member", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "cluster", "7.2.0", "depends on the subcommand",
+     "Who the members of the cluster are"},
+    {"member|add", -3, ADM | ROW_NO_MULTI | ROW_STALE, NO_KEYS, LOCAL(run_member_add), "cluster", "7.2.0", "O(1)",
+     "Take a node in as a learner"},
+    {"member|demote", -3, ADM | ROW_NO_MULTI | ROW_STALE, NO_KEYS, LOCAL(run_member_demote), "cluster", "7.2.0", "O(1)",
+     "Make a voter a learner"},
+    {"member|help", 2, ANYTIME, NO_KEYS, LOCAL(run_member_help), "cluster", "7.2.0", "O(1)", "The subcommands"},
+    {"member|join", -4, ADM | ROW_NO_MULTI | ROW_STALE, NO_KEYS, LOCAL(run_member_join), "cluster", "7.2.0", "O(1)",
+     "Be taken in, as a node that starts"},
+    {"member|list", 2, ANYTIME, NO_KEYS, LOCAL(run_member_list), "cluster", "7.2.0", "O(1)",
+     "The members as this node knows them"},
+    {"member|promote", -3, ADM | ROW_NO_MULTI | ROW_STALE, NO_KEYS, LOCAL(run_member_promote), "cluster", "7.2.0",
+     "O(1)", "Make a learner a voter"},
+    {"member|remove", -3, ADM | ROW_NO_MULTI | ROW_STALE, NO_KEYS, LOCAL(run_member_remove), "cluster", "7.2.0", "O(1)",
+     "Take a node out for good"},
+    {"member|replace", -4, ADM | ROW_NO_MULTI | ROW_STALE, NO_KEYS, LOCAL(run_member_replace), "cluster", "7.2.0",
+     "O(1)", "Put a learner in the place of a voter"},
+    {"member|token", -2, ADM | ROW_NO_MULTI | ROW_STALE, NO_KEYS, LOCAL(run_member_token), "cluster", "7.2.0", "O(1)",
+     "Make a token with which nodes may join"},
+    {"member|transfer", -2, ADM | ROW_NO_MULTI | ROW_STALE, NO_KEYS, LOCAL(run_member_transfer), "cluster", "7.2.0",
+     "O(1)", "Hand leadership over"},
+    {"member|update-address", -4, ADM | ROW_NO_MULTI | ROW_STALE, NO_KEYS, LOCAL(run_member_update_address), "cluster",
+     "7.2.0", "O(1)", "Tell the cluster the new peer address of a node"},
 };
 #define ROWS_N (sizeof rows / sizeof *rows)
 #define INDEX_N 1024

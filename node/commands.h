@@ -305,6 +305,18 @@ void run_wait(struct call *call);
 void run_lock_help(struct call *call);
 void run_session_help(struct call *call);
 
+void run_member_add(struct call *call);
+void run_member_demote(struct call *call);
+void run_member_help(struct call *call);
+void run_member_join(struct call *call);
+void run_member_list(struct call *call);
+void run_member_promote(struct call *call);
+void run_member_remove(struct call *call);
+void run_member_replace(struct call *call);
+void run_member_token(struct call *call);
+void run_member_transfer(struct call *call);
+void run_member_update_address(struct call *call);
+
 void run_cluster_disabled(struct call *call);
 void run_cluster_help(struct call *call);
 void run_cluster_info(struct call *call);

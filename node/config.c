@@ -22,14 +22,16 @@ enum setting_type {
     SETTING_ADDRESS,
     SETTING_LEVEL,
     SETTING_MEMBERS,
-    SETTING_ID,      /* uint64_t */
-    SETTING_COUNT,   /* unsigned */
-    SETTING_SIZE,    /* size_t, a plain count */
-    SETTING_BYTES,   /* size_t, with k, m, g */
-    SETTING_COUNT64, /* uint64_t, a plain count */
-    SETTING_BYTES64, /* uint64_t, with k, m, g */
-    SETTING_MS,      /* unsigned milliseconds, with ms or s */
-    SETTING_SECONDS, /* unsigned seconds, with s */
+    SETTING_ID,        /* uint64_t */
+    SETTING_COUNT,     /* unsigned */
+    SETTING_SIZE,      /* size_t, a plain count */
+    SETTING_BYTES,     /* size_t, with k, m, g */
+    SETTING_COUNT64,   /* uint64_t, a plain count */
+    SETTING_BYTES64,   /* uint64_t, with k, m, g */
+    SETTING_MS,        /* unsigned milliseconds, with ms or s */
+    SETTING_SWITCH,    /* bool: yes or no; alone as a flag: yes */
+    SETTING_ADDRESSES, /* host:port,... */
+    SETTING_SECONDS,   /* unsigned seconds, with s */
 };
 
 struct config_setting {
@@ -48,7 +50,8 @@ struct config_setting {
 #define GIB (1024ull * MIB)
 
 static const struct config_setting settings[] = {
-    {"node_id", SETTING_ID, false, FIELD(node_id), 1, UINT32_MAX, "1", "This node's number; one of members."},
+    {"node_id", SETTING_ID, false, FIELD(node_id), 0, UINT32_MAX, "0",
+     "This node's number, one of members. 0: 1, or for a node that joins the next free one."},
     {"cluster_name", SETTING_TEXT, false, FIELD(cluster_name), 1, 63, "holdfast",
      "Nodes of different clusters refuse each other: name and members make the cluster's identity."},
     {"data_dir", SETTING_TEXT, false, FIELD(data_dir), 1, 4000, "./data",
@@ -60,6 +63,14 @@ static const struct config_setting settings[] = {
      "Address for the other nodes. Default: this node's entry of members."},
     {"members", SETTING_MEMBERS, false, FIELD(members), 0, 0, "",
      "The first set of nodes: id=host:port,id=host:port,... of their peer addresses. Default: this node alone."},
+    {"join", SETTING_ADDRESSES, false, FIELD(join), 0, 0, "",
+     "Client addresses of a running cluster, host:port,...: with an empty data_dir, become a member of it."},
+    {"join_token", SETTING_TEXT, false, FIELD(join_token), 0, 127, "",
+     "Secret for joining: from 'holdfast member token', or this same setting of the node that is asked."},
+    {"learner", SETTING_SWITCH, false, FIELD(learner), 0, 1, "no",
+     "When joining: stay a learner, which follows the log and has no vote."},
+    {"replace", SETTING_ID, false, FIELD(replace), 0, UINT32_MAX, "0",
+     "When joining: take the place of this node, which is removed. 0: of nobody."},
     {"election_timeout_ms", SETTING_MS, false, FIELD(election_timeout_ms), 50, 60000, "600",
      "A leader unheard of for so long is replaced."},
     {"heartbeat_ms", SETTING_MS, false, FIELD(heartbeat_ms), 5, 10000, "60",
@@ -234,6 +245,18 @@ static bool is_address(const char *text)
     return config_split_address(text, host, sizeof host, port, sizeof port);
 }
 
+static bool are_addresses(const char *text)
+{
+    char list[1024], *rest = list;
+    if (strlen(text) >= sizeof list)
+        return false;
+    strcpy(list, text);
+    for (char *address; (address = strsep(&rest, ",")) != NULL;)
+        if (!is_address(address))
+            return false;
+    return true;
+}
+
 static bool is_level(const char *text)
 {
     static const char *const levels[] = {"error", "warning", "info", "debug"};
@@ -318,6 +341,8 @@ static int set_text(struct config *config, const struct config_setting *setting,
     size_t len = strlen(value);
     if (setting->type == SETTING_ADDRESS && len > 0 && !is_address(value))
         return fail(error, "'%.100s' is not host:port", value);
+    if (setting->type == SETTING_ADDRESSES && len > 0 && !are_addresses(value))
+        return fail(error, "'%.100s' is not host:port,host:port,...", value);
     if (setting->type == SETTING_LEVEL && !is_level(value))
         return fail(error, "'%.100s' is not error, warning, info or debug", value);
     if (setting->type == SETTING_TEXT && len < setting->min)
@@ -325,6 +350,16 @@ static int set_text(struct config *config, const struct config_setting *setting,
     if (len >= setting->size)
         return fail(error, "longer than %zu bytes", setting->size - 1);
     memcpy(field(config, setting), value, len + 1);
+    return 0;
+}
+
+static int set_switch(struct config *config, const struct config_setting *setting, const char *value,
+                      char error[CONFIG_ERROR_MAX])
+{
+    bool yes = strcasecmp(value, "yes") == 0;
+    if (!yes && strcasecmp(value, "no") != 0)
+        return fail(error, "'%.100s' is not yes or no", value);
+    *(bool *)field(config, setting) = yes;
     return 0;
 }
 
@@ -361,8 +396,11 @@ int config_set(struct config *config, const struct config_setting *setting, cons
         return add_members(config, value, error);
     case SETTING_TEXT:
     case SETTING_ADDRESS:
+    case SETTING_ADDRESSES:
     case SETTING_LEVEL:
         return set_text(config, setting, value, error);
+    case SETTING_SWITCH:
+        return set_switch(config, setting, value, error);
     default:
         return set_number(config, setting, value, error);
     }
@@ -397,8 +435,11 @@ int config_format(const struct config *config, const struct config_setting *sett
         return format_members(config, text, cap);
     case SETTING_TEXT:
     case SETTING_ADDRESS:
+    case SETTING_ADDRESSES:
     case SETTING_LEVEL:
         return snprintf(text, cap, "%s", (const char *)config + setting->offset);
+    case SETTING_SWITCH:
+        return snprintf(text, cap, "%s", *(const bool *)((const char *)config + setting->offset) ? "yes" : "no");
     case SETTING_BYTES:
     case SETTING_BYTES64:
         return format_bytes(load_number(config, setting), text, cap);
@@ -565,7 +606,10 @@ static int walk_flags(int argc, char *const *argv, struct config *config, const 
         if (setting == NULL && strcmp(flag.name, "config") != 0)
             return fail(error, "unknown flag %.100s; try --help", argv[i]);
         const char *shown = argv[i];
-        if (flag.value == NULL && ++i < argc)
+        bool is_switch = setting != NULL && setting->type == SETTING_SWITCH;
+        if (flag.value == NULL && is_switch && (i + 1 == argc || strncmp(argv[i + 1], "--", 2) == 0))
+            flag.value = "yes";
+        else if (flag.value == NULL && ++i < argc)
             flag.value = argv[i];
         if (flag.value == NULL)
             return fail(error, "%.100s needs a value", shown);
@@ -611,8 +655,28 @@ static const struct config_member *own_member(const struct config *config)
     return NULL;
 }
 
+/* The cluster will say who the members are; it must know where this node can be dialled. */
+static int check_join(struct config *config, char error[CONFIG_ERROR_MAX])
+{
+    char host[256], port[16];
+    const struct config_member *self = config->node_id != 0 ? own_member(config) : NULL;
+    if (config->peer_listen[0] == '\0' && self != NULL)
+        strcpy(config->peer_listen, self->address);
+    if (config->peer_listen[0] == '\0')
+        return fail(error, "join needs peer_listen: the address at which the other nodes find this one");
+    config_split_address(config->peer_listen, host, sizeof host, port, sizeof port);
+    if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
+        return fail(error, "peer_listen must be an address that the other nodes can dial, not %.100s",
+                    config->peer_listen);
+    return 0;
+}
+
 static int check_members(struct config *config, char error[CONFIG_ERROR_MAX])
 {
+    if (config->join[0] != '\0')
+        return check_join(config, error);
+    if (config->node_id == 0)
+        config->node_id = 1;
     if (config->n_members == 0) {
         struct config_member *self = &config->members[config->n_members++];
         self->id = config->node_id;
@@ -675,5 +739,5 @@ void config_print_help(void)
     printf("\nExit status: 0 drained after SIGTERM, SIGINT or SHUTDOWN; 1 bad settings; 2 data directory foreign, "
            "corrupt,\n"
            "locked or not writable; 3 cannot listen; 4 the disk failed at run time; 5 out of memory or internal "
-           "failure.\n");
+           "failure;\n6 the cluster has removed this node, or its disk is not the one it had.\n");
 }

@@ -13,7 +13,7 @@ struct config_member {
 };
 
 struct config {
-    uint64_t node_id;      /* node_id = 1 */
+    uint64_t node_id;      /* node_id = 1; 0: to be given by the cluster that is joined */
     char cluster_name[64]; /* cluster_name = holdfast: with `members` it makes the cluster id */
     char data_dir[4096];   /* data_dir */
     char listen[256];      /* listen = 127.0.0.1:7401, clients */
@@ -21,6 +21,11 @@ struct config {
     char peer_listen[256]; /* peer_listen = 127.0.0.1:7501; default: own entry of members */
     struct config_member members[CONFIG_MEMBERS_MAX]; /* members = 1=127.0.0.1:7501,2=...: the first, fixed set */
     size_t n_members;
+    char join[1024]; /* join = host:port,...: client addresses of a running cluster; on an empty directory, be taken in
+                      */
+    char join_token[128]; /* sent when joining; and what others may send to this node, besides tokens it made */
+    bool learner;         /* joining: stay without a vote */
+    uint64_t replace;     /* joining: the node whose place it takes; 0: nobody's */
     unsigned election_timeout_ms, heartbeat_ms; /* 600, 60 */
     unsigned request_timeout_ms;                /* 1500: a request's deadline */
     size_t max_key_bytes, max_value_bytes, max_request_bytes, max_args, max_inline_bytes; /* 64K 8M 16M 65536 64K */

@@ -22,6 +22,7 @@
  * protocol error) is closed only when everything it asked for has been answered: a client that sees a closed
  * connection may send its commands again elsewhere. */
 #include "node/conn.h"
+#include "node/changes.h"
 #include "node/commands.h"
 #include "node/log.h"
 #include "node/node.h"
@@ -87,6 +88,8 @@ struct conn {
     struct tx tx;
     unsigned wait_replicas;
     uint64_t wait_index, wait_until_ms, closing_since_ms;
+    uint64_t change; /* Waited for rather than replicas: its ticket, or 0. */
+    conn_change_reply change_reply;
 };
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf);
@@ -203,12 +206,20 @@ static void on_closed(uv_handle_t *handle)
     conn_unref(c);
 }
 
+static void forget_change(struct conn *c)
+{
+    if (c->change != 0)
+        changes_forget(node_changes(c->node), c->change);
+    c->change = 0;
+}
+
 void conn_close(struct conn *c)
 {
     if (c->life == CONN_CLOSED)
         return;
     c->life = CONN_CLOSED;
     c->is_waiting = false;
+    forget_change(c);
     if (c->is_blocked)
         requests_gone(c->node, c);
     server_remove_conn(c->server, c);
@@ -921,8 +932,33 @@ void conn_wait_replicas(struct conn *c, unsigned n, uint64_t timeout_ms)
     server_add_blocked(c->server, c, c->wait_until_ms);
 }
 
+void conn_wait_change(struct conn *c, uint64_t ticket, uint64_t deadline_ms, conn_change_reply reply)
+{
+    c->change = ticket;
+    c->change_reply = reply;
+    c->wait_until_ms = deadline_ms;
+    c->is_waiting = true;
+    server_add_blocked(c->server, c, deadline_ms);
+}
+
+static void check_change(struct conn *c)
+{
+    const struct change_answer *a = changes_answer(node_changes(c->node), c->change);
+    if (a == NULL)
+        return;
+    end_wait(c);
+    size_t mark = c->out.len;
+    c->change_reply(&c->out, c->facts.proto, c->node, a);
+    forget_change(c);
+    seal(c, mark);
+}
+
 void conn_check_blocked(struct conn *c, uint64_t now_ms)
 {
+    if (c->change != 0) {
+        check_change(c);
+        return;
+    }
     unsigned have = node_replicas_at(c->node, c->wait_index);
     if (have < c->wait_replicas && now_ms < c->wait_until_ms)
         return;
@@ -936,7 +972,7 @@ bool conn_unblock(struct conn *c, bool with_error)
 {
     if (c->is_blocked)
         return requests_unblock(c->node, c, with_error);
-    if (!c->is_waiting)
+    if (!c->is_waiting || c->change != 0)
         return false;
     end_wait(c);
     size_t mark = c->out.len;

@@ -54,6 +54,11 @@ void conn_close_after_output(struct conn *c);
 /* WAIT: the connection takes no requests until at least n replicas hold what is applied now, or timeout_ms have passed
  * (0: never), and then answers how many do. */
 void conn_wait_replicas(struct conn *c, unsigned n, uint64_t timeout_ms);
+/* A change of membership (changes.h): the connection takes no requests until its answer is there, which reply() puts
+ * into words. */
+struct change_answer;
+typedef void (*conn_change_reply)(struct resp_buf *out, int proto, struct node *node, const struct change_answer *a);
+void conn_wait_change(struct conn *c, uint64_t ticket, uint64_t deadline_ms, conn_change_reply reply);
 bool conn_is_waiting(const struct conn *c);        /* Or for a lock. */
 uint64_t conn_wait_until_ms(const struct conn *c); /* UINT64_MAX: for ever */
 /* CLIENT UNBLOCK: answer a WAIT, or a wait for a lock, now, with an error or as if it timed out. False when it was not

@@ -126,6 +126,7 @@ static int serve(struct daemon *d)
     int status = node_open(&d->loop, &d->config, error, &d->node);
     if (status != 0)
         return say_error(&d->config, status, error);
+    d->config = *node_config(d->node); /* A node that joined was told its id. */
     status = server_open(&d->loop, d->node, &d->config, error, &d->server);
     if (status != 0) {
         say_error(&d->config, status, error);

@@ -6,7 +6,9 @@
  * so that nothing waits for the next turn. */
 #include "node/node.h"
 #include "node/cluster.h"
+#include "node/join.h"
 #include "node/log.h"
+#include "node/tokens.h"
 #include "node/scripts.h"
 #include "node/stall.h"
 #include "raft/io_uv.h"
@@ -40,6 +42,9 @@ struct node {
     struct links *links;
     struct cluster cluster;
     uint8_t cluster_id[STORE_CLUSTER_ID_BYTES];
+    bool joined; /* Not one of the first members: `join` says who it is. */
+    struct join join;
+    struct tokens tokens;
 
     uv_prepare_t prepare;
     uv_check_t check;
@@ -282,12 +287,25 @@ static void on_store_ready(uv_async_t *h)
 
 static void drain_continue(struct node *n);
 
+/* It has its vote: whatever is made of it from now on, it does not ask for it again. */
+static void note_promotion(struct node *n)
+{
+    char error[256];
+    n->cluster.promotion.done = false;
+    n->join.wants_vote = false;
+    n->join.replaces = 0;
+    if (join_store(n->config.data_dir, &n->join, error) != 0)
+        log_warning("%s", error);
+}
+
 static void on_housekeeping(uv_timer_t *h)
 {
     struct node *n = h->data;
     cluster_housekeep(&n->cluster);
     watch_disk(n);
     check_state_when_due(n);
+    if (n->cluster.promotion.done)
+        note_promotion(n);
     if (n->draining)
         drain_continue(n);
 }
@@ -380,25 +398,86 @@ static int make_cluster_id(struct node *n)
     return ok ? 0 : NODE_EXIT_INTERNAL;
 }
 
+/* A directory that holds a node, but not one that joined. */
+static bool holds_founder(const struct node *n)
+{
+    char path[NODE_PATH_BYTES];
+    path_in(n, "meta", path);
+    return access(path, F_OK) == 0;
+}
+
+static int become_member(struct node *n, char error[256])
+{
+    log_info("asking %s to be taken in as a member", n->config.join);
+    if (join_ask(&n->config, &n->join, error) != 0)
+        return NODE_EXIT_USAGE;
+    if (join_store(n->config.data_dir, &n->join, error) != 0)
+        return NODE_EXIT_DATA_DIR;
+    log_info("taken in as node %llu of cluster %s, a learner%s", (unsigned long long)n->join.node_id,
+             n->join.cluster_id, n->join.wants_vote ? " until it has caught up" : "");
+    n->joined = true;
+    return 0;
+}
+
+static void take_identity(struct node *n)
+{
+    n->config.node_id = n->join.node_id;
+    for (size_t i = 0; i < sizeof n->cluster_id; i++) {
+        unsigned byte = 0;
+        sscanf(n->join.cluster_id + 2 * i, "%2x", &byte);
+        n->cluster_id[i] = (uint8_t)byte;
+    }
+}
+
+/* Whose directory is this, and of which cluster? */
+static int find_identity(struct node *n, char error[256])
+{
+    int rc = join_load(n->config.data_dir, &n->join, error);
+    if (rc < 0)
+        return NODE_EXIT_DATA_DIR;
+    n->joined = rc == 1;
+    if (!n->joined && n->config.join[0] != '\0' && holds_founder(n)) {
+        if (n->config.n_members == 0 || n->config.node_id == 0) {
+            snprintf(error, 256,
+                     "the directory is not empty: it holds a node that did not join. Start that with its "
+                     "node_id and members, or give an empty directory to one that is to join");
+            return NODE_EXIT_DATA_DIR;
+        }
+        log_info("join is ignored: the directory holds a member already");
+    } else if (!n->joined && n->config.join[0] != '\0') {
+        rc = become_member(n, error);
+        if (rc != 0)
+            return rc;
+    }
+    if (!n->joined)
+        return make_cluster_id(n);
+    take_identity(n);
+    return 0;
+}
+
 static int open_io(struct node *n, char error[256])
 {
     struct io_uv_options o = {.directory = n->config.data_dir, .loop = n->loop, .on_timer = replica_timer};
     return io_uv_open(&o, error, &n->io) == 0 ? 0 : NODE_EXIT_DATA_DIR;
 }
 
-static void list_members(const struct node *n, struct replica_member *members)
+/* The first members, or those whom a joining node may ask. */
+static size_t list_members(const struct node *n, struct replica_member *members)
 {
-    for (size_t i = 0; i < n->config.n_members; i++) {
-        members[i].id = n->config.members[i].id;
+    const struct config_member *from = n->joined ? n->join.members : n->config.members;
+    size_t count = n->joined ? n->join.n_members : n->config.n_members;
+    for (size_t i = 0; i < count; i++) {
+        members[i].id = from[i].id;
         members[i].voter = true;
-        snprintf(members[i].address, sizeof members[i].address, "%s", n->config.members[i].address);
+        snprintf(members[i].address, sizeof members[i].address, "%s", from[i].address);
     }
+    return count;
 }
 
 static int open_cluster(struct node *n, char error[256])
 {
     struct replica_member members[CONFIG_MEMBERS_MAX];
-    list_members(n, members);
+    size_t n_members = list_members(n, members);
     struct cluster_options o = {
         .io = n->io,
         .store = {.dir = n->config.data_dir,
@@ -412,7 +491,8 @@ static int open_cluster(struct node *n, char error[256])
                   .script_host = &scripts_host},
         .replica = {.id = n->config.node_id,
                     .members = members,
-                    .n_members = n->config.n_members,
+                    .n_members = n_members,
+                    .joins = n->joined,
                     .election_timeout_ms = n->config.election_timeout_ms,
                     .heartbeat_ms = n->config.heartbeat_ms,
                     .segment_bytes = n->config.segment_bytes,
@@ -420,6 +500,8 @@ static int open_cluster(struct node *n, char error[256])
                     .reserve_bytes = n->config.disk_reserve_bytes,
                     .keep_entries = n->config.log_keep_entries,
                     .keep_bytes = n->config.log_keep_bytes},
+        .wants_vote = n->joined && n->join.wants_vote,
+        .replaces = n->joined ? n->join.replaces : 0,
         .value_bytes_max = n->config.max_value_bytes,
         .queue_bytes_max = n->config.max_queue_bytes,
         .dirty_bytes_max = NODE_DIRTY_CACHES * n->config.cache_bytes,
@@ -480,7 +562,7 @@ int node_open(uv_loop_t *loop, const struct config *config, char error[256], str
     n->loop = loop;
     n->config = *config;
     init_handles(n);
-    int rc = make_cluster_id(n);
+    int rc = find_identity(n, error);
     if (rc == 0)
         rc = open_io(n, error);
     if (rc == 0)
@@ -596,6 +678,16 @@ uv_loop_t *node_loop(const struct node *n)
 const struct config *node_config(const struct node *n)
 {
     return &n->config;
+}
+
+struct changes *node_changes(const struct node *n)
+{
+    return (struct changes *)&n->cluster.changes;
+}
+
+struct tokens *node_tokens(const struct node *n)
+{
+    return (struct tokens *)&n->tokens;
 }
 
 uint64_t node_now_ms(const struct node *n)

@@ -50,5 +50,8 @@ void node_status(const struct node *n, struct node_status *ret);
 /* How many members besides the leader are known to hold log index `index`; a follower's answer counts itself if it
  * applied it, and the rest of the majority that committed it. For WAIT. */
 unsigned node_replicas_at(const struct node *n, uint64_t index);
+/* Changes of membership asked for at this node; the join tokens it has made. */
+struct changes *node_changes(const struct node *n);
+struct tokens *node_tokens(const struct node *n);
 /* Best guess of the replicated clock now. */
 uint64_t node_clock_ms(const struct node *n);

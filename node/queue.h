@@ -12,8 +12,10 @@ enum peer_kind {
     PEER_REFUSED = 33, /* u64 start, u64 seq, u64 enum peer_refusal: the batch was certainly not appended this time */
     PEER_ANSWER = 34,  /* u64 start, u64 seq, then one outcome a command */
     PEER_READS = 35,   /* u64 id, u64 n, then n commands */
-    PEER_READ_ANSWERS = 36, /* u64 id, u64 how many of the first are answered (0: refused), one outcome for each */
-    PEER_EVENTS = 37,       /* (u64 enum store_event_kind, u64 token) ...: what an entry decided for those who wait */
+    PEER_READ_ANSWERS = 36,  /* u64 id, u64 how many of the first are answered (0: refused), one outcome for each */
+    PEER_EVENTS = 37,        /* (u64 enum store_event_kind, u64 token) ...: what an entry decided for those who wait */
+    PEER_CHANGE = 38,        /* a change of membership, to the leader (changes.h) */
+    PEER_CHANGE_ANSWER = 39, /* and what came of it */
 };
 enum peer_refusal { PEER_NOT_LEADER = 1, PEER_NO_SPACE = 2 };
 

@@ -180,12 +180,24 @@ class Node:
             return f.read().decode("utf-8", "replace")
 
 
+class Joiner(Node):
+    """Started with --join, and no more told who the members are than that."""
+
+    def arguments(self, **settings):
+        return super().arguments(**dict({"members": None, "node_id": None}, **settings))
+
+    def join(self, by, **settings):
+        token = by.call("MEMBER", "TOKEN").decode()
+        return self.start(**dict({"join": by.address(), "join_token": token}, **settings))
+
+
 class Cluster:
     def __init__(self, n=3, environment=None, **settings):
         self.dir = tempfile.mkdtemp(prefix="holdfast-test-")
         self.settings = {k.replace("_", "-"): v for k, v in settings.items()}
         self.environment = environment or {}
         self.nodes = self.make_nodes(n)
+        self.founders = list(self.nodes)
 
     def make_nodes(self, n):
         ports = free_ports(2 * n)
@@ -202,10 +214,17 @@ class Cluster:
         self.close(failed=error)
 
     def members(self):
-        return ",".join("%d=%s" % (n.id, n.peer_address()) for n in self.nodes)
+        return ",".join("%d=%s" % (n.id, n.peer_address()) for n in self.founders)
 
     def addresses(self):
         return ",".join(n.address() for n in self.nodes)
+
+    def newcomer(self, node_id):
+        """A node that is no founder, and does not run yet."""
+        port, peer_port = free_ports(2)
+        node = Joiner(self, node_id, port, peer_port)
+        self.nodes.append(node)
+        return node
 
     def start(self):
         for n in self.nodes:

@@ -1,5 +1,7 @@
 /* localnode.c - two queues of encoded commands; each command becomes a batch of its own when its turn comes. */
 #include "tests/support/localnode.h"
+#include "node/changes.h"
+#include "node/tokens.h"
 #include "node/waiters.h"
 #include "node/scripts.h"
 #include <assert.h>
@@ -368,6 +370,20 @@ unsigned node_replicas_at(const struct node *n, uint64_t index)
 {
     (void)index;
     return n->knobs.replicas;
+}
+
+struct changes *node_changes(const struct node *n)
+{
+    (void)n;
+    static struct changes none; /* Its replica is NULL: no test here changes members. */
+    return &none;
+}
+
+struct tokens *node_tokens(const struct node *n)
+{
+    (void)n;
+    static struct tokens none;
+    return &none;
 }
 
 uint64_t node_clock_ms(const struct node *n)
