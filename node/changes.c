@@ -181,10 +181,7 @@ static void served_end(struct changes *x, struct served *s, enum change_code cod
 static void add_step(struct served *s, enum change_kind kind, uint64_t id)
 {
     struct replica_change *c = &s->steps[s->n_steps++];
-    *c = (struct replica_change){.kind = kind,
-                                 .id = id,
-                                 .force = s->request.force,
-                                 .dry_run = s->request.dry_run && s->request.kind != REQUEST_JOIN};
+    *c = (struct replica_change){.kind = kind, .id = id, .force = s->request.force, .dry_run = s->request.dry_run};
     snprintf(c->address, sizeof c->address, "%s", s->request.address);
 }
 

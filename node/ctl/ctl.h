@@ -37,3 +37,6 @@ enum ctl_exit cmd_set(struct ctl *ctl);
 enum ctl_exit cmd_incr(struct ctl *ctl);
 enum ctl_exit cmd_del(struct ctl *ctl);
 enum ctl_exit cmd_keys(struct ctl *ctl);
+enum ctl_exit cmd_member(struct ctl *ctl);
+enum ctl_exit cmd_leader(struct ctl *ctl);
+enum ctl_exit cmd_drain(struct ctl *ctl);

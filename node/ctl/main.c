@@ -6,6 +6,7 @@
 
 #define QUICK_TIMEOUT_MS 2000 /* Of commands that ask every node, one of which may be silent. */
 #define ARGS_ANY INT_MAX
+#define DRAIN_TIMEOUT_MS 15000 /* More than a node takes to finish what is in flight. */
 
 static const struct command {
     const char *name, *usage, *help;
@@ -39,6 +40,21 @@ static const struct command {
      "Keys are printed as they are found, one a line, in no order; control characters appear as \\xNN unless --raw is\n"
      "given. Keys written meanwhile may or may not appear.",
      OPTION_OUTPUT | OPTION_RAW, 0, 1, 0, false, cmd_keys},
+    {"member", "VERB...", "List the members, change them",
+     "  member list                       who they are\n"
+     "  member token [SECONDS]            a secret for holdfastd --join ... --join-token\n"
+     "  member add HOST:PORT              take a node in as a learner, by its peer address\n"
+     "  member promote NODE               a learner that has caught up gets its vote\n"
+     "  member demote NODE                and loses it\n"
+     "  member remove NODE                it leaves for good and ends\n"
+     "  member replace OLD [NEW]          the learner NEW, or the only one there is, takes the place of OLD\n"
+     "  member update-address NODE HOST:PORT\n"
+     "Shows the members before and after. A refusal is exit status 5, with the reason.",
+     OPTION_OUTPUT | OPTION_DRY_RUN | OPTION_FORCE, 1, 3, 0, false, cmd_member},
+    {"leader", "transfer [NODE]", "Hand leadership over, to NODE or to whoever is furthest along",
+     "Shows the members before and after.", OPTION_OUTPUT | OPTION_DRY_RUN, 1, 2, 0, false, cmd_leader},
+    {"drain", "NODE", "Let a node hand over, finish what is in flight, and end",
+     "NODE is n1, 1 or HOST:PORT. Its clients go on at the others.", 0, 1, 1, DRAIN_TIMEOUT_MS, false, cmd_drain},
     {"help", "[COMMAND]", "This help, or that of a command", NULL, 0, 0, 1, 0, true, cmd_help},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)

@@ -23,6 +23,8 @@ static const struct option_row {
     {OPTION_NX, "nx", 0, NULL, "only if there is no such key"},
     {OPTION_XX, "xx", 0, NULL, "only if there is such a key"},
     {OPTION_RAW, "raw", 0, NULL, "the bytes as they are: no newline after a value, nothing escaped"},
+    {OPTION_DRY_RUN, "dry-run", 0, NULL, "only say whether it would be done"},
+    {OPTION_FORCE, "force", 0, NULL, "also when a node is behind or too few of the voters can be seen"},
     {OPTION_HELP, "help", 'h', NULL, "this help"},
     {OPTION_VERSION, "version", 'V', NULL, "the version"},
 };
