@@ -588,10 +588,10 @@ static bool cursor_read(const struct resp_arg *arg, uint64_t *ret)
     return errno == 0 && end == text + arg->len;
 }
 
-/* MATCH COUNT TYPE; few[0] is the pattern. */
-static int scan_options(struct encoding *e, int64_t *ret_count, int64_t *ret_type)
+/* MATCH, COUNT and, unless ret_type is NULL, TYPE, from argument i on. */
+static int scan_options(struct encoding *e, size_t i, struct bytes *ret_glob, int64_t *ret_count, int64_t *ret_type)
 {
-    for (size_t i = 2; i < e->argc; i += 2) {
+    for (; i < e->argc; i += 2) {
         if (!next_arg_is_there(e, i))
             return encode_refuse(e, REPLY_SYNTAX);
         const struct resp_arg *option = &e->argv[i], *value = option + 1;
@@ -601,9 +601,9 @@ static int scan_options(struct encoding *e, int64_t *ret_count, int64_t *ret_typ
             if (*ret_count < 1)
                 return encode_refuse(e, REPLY_SYNTAX);
         } else if (arg_is(option, "match")) {
-            e->few[0] = bytes_of(value);
-        } else if (arg_is(option, "type")) {
-            *ret_type = arg_is(value, "string") ? 0 : 1;
+            *ret_glob = bytes_of(value);
+        } else if (ret_type != NULL && arg_is(option, "type")) {
+            *ret_type = value_kind_from_name(value->base, value->len);
         } else {
             return encode_refuse(e, REPLY_SYNTAX);
         }
@@ -611,17 +611,25 @@ static int scan_options(struct encoding *e, int64_t *ret_count, int64_t *ret_typ
     return 0;
 }
 
-int encode_scan(struct encoding *e)
+int encode_scan_options(struct encoding *e, size_t i, struct bytes *ret_glob, int64_t *ret_type)
 {
     uint64_t cursor;
-    int64_t n = SCAN_COUNT_DEFAULT, type = -1;
-    e->few[0] = (struct bytes){.base = (const uint8_t *)"", .len = 0};
-    if (!cursor_read(&e->argv[1], &cursor))
+    int64_t n = SCAN_COUNT_DEFAULT;
+    *ret_glob = (struct bytes){.base = (const uint8_t *)"", .len = 0};
+    if (!cursor_read(&e->argv[i], &cursor))
         return encode_refuse(e, REPLY_INVALID_CURSOR);
-    if (scan_options(e, &n, &type) != 0)
+    if (scan_options(e, i + 1, ret_glob, &n, ret_type) != 0)
         return -1;
     put_num(e, (int64_t)cursor);
     put_num(e, n);
+    return 0;
+}
+
+int encode_scan(struct encoding *e)
+{
+    int64_t type = -1;
+    if (encode_scan_options(e, 1, &e->few[0], &type) != 0)
+        return -1;
     put_num(e, type);
     e->op = OP_SCAN;
     e->args = e->few;
@@ -653,7 +661,7 @@ int encode_flush(struct encoding *e)
     return encode_none(e, OP_FLUSHALL);
 }
 
-/* Every option that Redis has is read, though there is nothing yet to be sorted. */
+/* Every option that Redis has is read, though nothing is sorted. */
 int encode_sort(struct encoding *e)
 {
     for (size_t i = 2; i < e->argc; i++) {

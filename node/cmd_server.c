@@ -59,10 +59,19 @@ static size_t categories_of(const struct command_row *row, const char *words[CAT
         uint32_t flag;
         const char *word;
     } names[] = {
-        {ROW_KEYSPACE, "@keyspace"},       {ROW_READONLY, "@read"},       {ROW_WRITE, "@write"},
-        {ROW_STRING, "@string"},           {ROW_ADMIN, "@admin"},         {ROW_FAST, "@fast"},
-        {ROW_BLOCKING, "@blocking"},       {ROW_DANGEROUS, "@dangerous"}, {ROW_CONNECTION, "@connection"},
-        {ROW_TRANSACTION, "@transaction"}, {ROW_SCRIPTING, "@scripting"},
+        {ROW_KEYSPACE, "@keyspace"},
+        {ROW_READONLY, "@read"},
+        {ROW_WRITE, "@write"},
+        {ROW_LIST, "@list"},
+        {ROW_HASH, "@hash"},
+        {ROW_STRING, "@string"},
+        {ROW_ADMIN, "@admin"},
+        {ROW_FAST, "@fast"},
+        {ROW_BLOCKING, "@blocking"},
+        {ROW_DANGEROUS, "@dangerous"},
+        {ROW_CONNECTION, "@connection"},
+        {ROW_TRANSACTION, "@transaction"},
+        {ROW_SCRIPTING, "@scripting"},
     };
     size_t n = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -84,6 +93,7 @@ static void put_key_flags(struct call *call, enum command_key_use use)
         [KEYS_RW_ACCESS_DELETE] = {"RW", "access", "delete"},
         [KEYS_RW_UPDATE] = {"RW", "update"},
         [KEYS_RW_INSERT] = {"RW", "insert"},
+        [KEYS_RW_DELETE] = {"RW", "delete"},
         [KEYS_RW_VARIABLE] = {"RW", "access", "update"},
         [KEYS_OW_UPDATE] = {"OW", "update"},
         [KEYS_OW_INSERT] = {"OW", "insert"},

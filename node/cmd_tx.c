@@ -148,7 +148,7 @@ static bool encode_data(struct tx *t, struct tx_command *c, const struct encodin
 static bool encode_all(struct call *call, bool *ret_writes)
 {
     for (struct tx_command *c = call->tx->first; c != NULL; c = c->next) {
-        struct encoding e = {.who = call->facts->address};
+        struct encoding e = {.who = call->facts->address, .proto = call->facts->proto};
         const struct command_row *row;
         switch (commands_prepare(server_config(call->server), c->args, c->n, &e, &row)) {
         case PREPARED_LOCAL:

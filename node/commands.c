@@ -26,6 +26,8 @@ _Static_assert(sizeof(struct bytes) == sizeof(struct resp_arg) &&
 #define ADM_CONN (ROW_ADMIN | ROW_DANGEROUS | ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define CONN (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define STR ROW_STRING
+#define LIST ROW_LIST
+#define HASH ROW_HASH
 #define SCRIPT (ROW_NOSCRIPT | ROW_SCRIPTING)
 #define ALONE (ROW_NOSCRIPT | ROW_NO_MULTI) /* Renews or ends sessions. */
 #define TX (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_TRANSACTION | ROW_TX_NOW)
@@ -101,6 +103,74 @@ static const struct command_row rows[] = {
      "Add an integer or a float to a number that keeps its type"},
     {"vappend", -3, W | OOM | F | STR, ONE_KEY(KEYS_RW_INSERT), DATA(encode_vappend), "string", "7.2.0",
      "O(N) in the length of the new value", "Append to a value with a separator between"},
+
+    /* Lists. */
+    {"lpush", -3, W | OOM | F | LIST, ONE_KEY(KEYS_RW_INSERT), DATA(encode_lpush), "list", "1.0.0",
+     "O(1) for each element", "Add elements at the head of a list, the last one given first"},
+    {"rpush", -3, W | OOM | F | LIST, ONE_KEY(KEYS_RW_INSERT), DATA(encode_rpush), "list", "1.0.0",
+     "O(1) for each element", "Add elements at the tail of a list"},
+    {"lpushx", -3, W | OOM | F | LIST, ONE_KEY(KEYS_RW_INSERT), DATA(encode_lpushx), "list", "2.2.0",
+     "O(1) for each element", "Add elements at the head of a list that exists"},
+    {"rpushx", -3, W | OOM | F | LIST, ONE_KEY(KEYS_RW_INSERT), DATA(encode_rpushx), "list", "2.2.0",
+     "O(1) for each element", "Add elements at the tail of a list that exists"},
+    {"linsert", 5, W | OOM | LIST, ONE_KEY(KEYS_RW_INSERT), DATA(encode_linsert), "list", "2.2.0",
+     "O(N) in the elements before the pivot", "Insert an element before or after another"},
+    {"lpop", -2, W | F | LIST, ONE_KEY(KEYS_RW_ACCESS_DELETE), DATA(encode_lpop), "list", "1.0.0",
+     "O(N) in the elements popped", "Take elements from the head of a list"},
+    {"rpop", -2, W | F | LIST, ONE_KEY(KEYS_RW_ACCESS_DELETE), DATA(encode_rpop), "list", "1.0.0",
+     "O(N) in the elements popped", "Take elements from the tail of a list"},
+    {"lmpop", -4, W | LIST, NO_KEYS, DATA(encode_lmpop), "list", "7.0.0", "O(N) in the keys and the elements popped",
+     "Take elements from the first list that has some"},
+    {"llen", 2, R | F | LIST, ONE_KEY(KEYS_RO), DATA(encode_llen), "list", "1.0.0", "O(1)", "Length of a list"},
+    {"lindex", 3, R | LIST, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_lindex), "list", "1.0.0",
+     "O(N) in the elements to the nearer end", "The element at an index"},
+    {"lrange", 4, R | LIST, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_lrange), "list", "1.0.0",
+     "O(N) in the elements returned and those before them", "The elements of a range of indexes"},
+    {"lpos", -3, R | LIST, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_lpos), "list", "6.0.6", "O(N) in the elements",
+     "The indexes of equal elements"},
+    {"lset", 4, W | OOM | LIST, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_lset), "list", "1.0.0",
+     "O(N) in the elements to the nearer end", "Set the element at an index"},
+    {"lrem", 4, W | LIST, ONE_KEY(KEYS_RW_DELETE), DATA(encode_lrem), "list", "1.0.0", "O(N) in the elements",
+     "Remove elements that are equal to one"},
+    {"ltrim", 4, W | LIST, ONE_KEY(KEYS_RW_DELETE), DATA(encode_ltrim), "list", "1.0.0", "O(N) in the elements removed",
+     "Keep the elements of a range of indexes only"},
+    {"lmove", 5, W | OOM | LIST, 1, 2, 1, KEYS_RW_ACCESS_DELETE, DATA(encode_lmove), "list", "6.2.0", "O(1)",
+     "Move an element from an end of a list to an end of another"},
+    {"rpoplpush", 3, W | OOM | LIST, 1, 2, 1, KEYS_RW_ACCESS_DELETE, DATA(encode_rpoplpush), "list", "1.2.0", "O(1)",
+     "Move an element from the tail of a list to the head of another"},
+
+    /* Hashes. */
+    {"hset", -4, W | OOM | F | HASH, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_hset), "hash", "2.0.0", "O(1) for each field",
+     "Set fields of a hash; answers how many are new"},
+    {"hmset", -4, W | OOM | F | HASH, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_hmset), "hash", "2.0.0",
+     "O(1) for each field", "Set fields of a hash"},
+    {"hsetnx", 4, W | OOM | F | HASH, ONE_KEY(KEYS_RW_INSERT), DATA(encode_hsetnx), "hash", "2.0.0", "O(1)",
+     "Set a field of a hash if there is none of that name"},
+    {"hget", 3, R | F | HASH, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_hget), "hash", "2.0.0", "O(1)",
+     "The value of a field"},
+    {"hmget", -3, R | F | HASH, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_hmget), "hash", "2.0.0",
+     "O(N) in the fields asked for", "The values of fields"},
+    {"hgetall", 2, R | HASH, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_hgetall), "hash", "2.0.0", "O(N) in the fields",
+     "All fields and values"},
+    {"hkeys", 2, R | HASH, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_hkeys), "hash", "2.0.0", "O(N) in the fields",
+     "All fields"},
+    {"hvals", 2, R | HASH, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_hvals), "hash", "2.0.0", "O(N) in the fields",
+     "All values"},
+    {"hdel", -3, W | F | HASH, ONE_KEY(KEYS_RW_DELETE), DATA(encode_hdel), "hash", "2.0.0", "O(1) for each field",
+     "Delete fields of a hash"},
+    {"hexists", 3, R | F | HASH, ONE_KEY(KEYS_RO), DATA(encode_hexists), "hash", "2.0.0", "O(1)",
+     "Is there a field of that name?"},
+    {"hlen", 2, R | F | HASH, ONE_KEY(KEYS_RO), DATA(encode_hlen), "hash", "2.0.0", "O(1)", "Number of fields"},
+    {"hstrlen", 3, R | F | HASH, ONE_KEY(KEYS_RO), DATA(encode_hstrlen), "hash", "3.2.0", "O(1)",
+     "Length of a field's value in bytes"},
+    {"hincrby", 4, W | OOM | F | HASH, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_hincrby), "hash", "2.0.0", "O(1)",
+     "Add to an integer in a field"},
+    {"hincrbyfloat", 4, W | OOM | F | HASH, ONE_KEY(KEYS_RW_ACCESS_UPDATE), DATA(encode_hincrbyfloat), "hash", "2.6.0",
+     "O(1)", "Add to a number in a field"},
+    {"hscan", -3, R | HASH, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_hscan), "hash", "2.8.0", "O(1) a call",
+     "Walk through the fields; a cursor is good on every node"},
+    {"hrandfield", -2, R | HASH, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_hrandfield), "hash", "6.2.0",
+     "O(N) in the fields when several are asked for", "Random fields"},
 
     /* Keys. */
     {"del", -2, W | KEYSP, ALL_KEYS(KEYS_RM_DELETE), DATA(encode_del), "generic", "1.0.0", "O(N) in the number of keys",
@@ -675,6 +745,7 @@ int encode_nested(struct encoding *e, size_t first, struct command_buf *buf, enu
 {
     struct encoding nested;
     nested.who = e->who;
+    nested.proto = e->proto;
     nested.session = e->row->encode == encode_once ? e->nums[0] : e->session;
     const struct command_row *row = commands_find(e->argv[first].base, e->argv[first].len);
     if (row != NULL && (row->flags & ROW_FRAMED) != 0 && (row == e->row || e->row->encode != encode_once))

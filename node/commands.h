@@ -23,6 +23,8 @@ enum command_row_flag {
     ROW_KEYSPACE = 1 << 19,
     ROW_STRING = 1 << 20,
     ROW_FRAMED = 1 << 21,      /* Holds another command, whose own limits count. */
+    ROW_LIST = 1 << 22,        /* ACL category */
+    ROW_HASH = 1 << 23,        /* ACL category */
     ROW_SCRIPTING = 1 << 26,   /* ACL category */
     ROW_TRANSACTION = 1 << 27, /* ACL category */
     ROW_TX_NOW = 1 << 28,      /* Runs inside MULTI, too, instead of being queued. */
@@ -42,6 +44,7 @@ enum command_key_use {
     KEYS_OW_UPDATE,
     KEYS_OW_INSERT,
     KEYS_RM_DELETE,
+    KEYS_RW_DELETE,
 };
 
 /* A local command at work. */
@@ -68,7 +71,8 @@ struct encoding {
     const struct resp_arg *argv;
     size_t argc;
     size_t value_bytes_max;
-    const char *who; /* The client, for people. Set by the caller, as is session. */
+    const char *who; /* The client, for people. Set by the caller, as are session and proto. */
+    int proto;       /* Of RESP; not 3: 2. */
     int64_t session; /* Inside ONCE: its session, for which "-" stands; else 0. */
     bool blocks;     /* The answer may be OUTCOME_LATER. */
     int64_t wall_ms; /* 0: ask the clock. In a script it is the script's, and so is chance. */
@@ -144,6 +148,8 @@ int encode_refuse(struct encoding *e, const char *format, ...) __attribute__((fo
 /* Encode the command that stands from the first-th argument on into buf, which is emptied first. 0, or -1 with the
  * error. It must be one that the log knows, not one that this node answers by itself. */
 int encode_nested(struct encoding *e, size_t first, struct command_buf *buf, enum command_op *ret_op);
+/* The cursor at argument i as a number, then COUNT as another, and MATCH; TYPE unless ret_type is NULL. 0, or -1. */
+int encode_scan_options(struct encoding *e, size_t i, struct bytes *ret_glob, int64_t *ret_type);
 
 /* The handlers, by file. */
 int encode_append(struct encoding *e);
@@ -170,25 +176,54 @@ int encode_getex(struct encoding *e);
 int encode_getrange(struct encoding *e);
 int encode_getset(struct encoding *e);
 int encode_guard(struct encoding *e);
+int encode_hdel(struct encoding *e);
+int encode_hexists(struct encoding *e);
+int encode_hget(struct encoding *e);
+int encode_hgetall(struct encoding *e);
+int encode_hincrby(struct encoding *e);
+int encode_hincrbyfloat(struct encoding *e);
+int encode_hkeys(struct encoding *e);
+int encode_hlen(struct encoding *e);
+int encode_hmget(struct encoding *e);
+int encode_hmset(struct encoding *e);
+int encode_hrandfield(struct encoding *e);
+int encode_hscan(struct encoding *e);
+int encode_hset(struct encoding *e);
+int encode_hsetnx(struct encoding *e);
+int encode_hstrlen(struct encoding *e);
+int encode_hvals(struct encoding *e);
 int encode_incr(struct encoding *e);
 int encode_incrby(struct encoding *e);
 int encode_incrbyfloat(struct encoding *e);
 int encode_keys(struct encoding *e);
 int encode_lcs(struct encoding *e);
+int encode_lindex(struct encoding *e);
+int encode_linsert(struct encoding *e);
+int encode_llen(struct encoding *e);
+int encode_lmove(struct encoding *e);
+int encode_lmpop(struct encoding *e);
 int encode_lock_acquire(struct encoding *e);
 int encode_lock_break(struct encoding *e);
 int encode_lock_info(struct encoding *e);
 int encode_lock_list(struct encoding *e);
 int encode_lock_release(struct encoding *e);
+int encode_lpop(struct encoding *e);
+int encode_lpos(struct encoding *e);
+int encode_lpush(struct encoding *e);
+int encode_lpushx(struct encoding *e);
+int encode_lrange(struct encoding *e);
+int encode_lrem(struct encoding *e);
+int encode_lset(struct encoding *e);
+int encode_ltrim(struct encoding *e);
 int encode_memory_usage(struct encoding *e);
 int encode_mget(struct encoding *e);
 int encode_mset(struct encoding *e);
 int encode_msetnx(struct encoding *e);
-int encode_once(struct encoding *e);
 int encode_object_encoding(struct encoding *e);
 int encode_object_freq(struct encoding *e);
 int encode_object_idletime(struct encoding *e);
 int encode_object_refcount(struct encoding *e);
+int encode_once(struct encoding *e);
 int encode_persist(struct encoding *e);
 int encode_pexpire(struct encoding *e);
 int encode_pexpireat(struct encoding *e);
@@ -198,15 +233,19 @@ int encode_pttl(struct encoding *e);
 int encode_randomkey(struct encoding *e);
 int encode_rename(struct encoding *e);
 int encode_renamenx(struct encoding *e);
+int encode_rpop(struct encoding *e);
+int encode_rpoplpush(struct encoding *e);
+int encode_rpush(struct encoding *e);
+int encode_rpushx(struct encoding *e);
 int encode_scan(struct encoding *e);
+int encode_script_exists(struct encoding *e);
+int encode_script_flush(struct encoding *e);
+int encode_script_load(struct encoding *e);
 int encode_session_close(struct encoding *e);
 int encode_session_info(struct encoding *e);
 int encode_session_keepalive(struct encoding *e);
 int encode_session_list(struct encoding *e);
 int encode_session_open(struct encoding *e);
-int encode_script_exists(struct encoding *e);
-int encode_script_flush(struct encoding *e);
-int encode_script_load(struct encoding *e);
 int encode_set(struct encoding *e);
 int encode_setex(struct encoding *e);
 int encode_setnx(struct encoding *e);

@@ -561,6 +561,7 @@ static bool run_request(struct conn *c)
 {
     struct encoding e;
     e.who = c->facts.address;
+    e.proto = c->facts.proto;
     e.session = 0;
     const struct command_row *row = NULL;
     enum prepared prepared = prepare(c, &e, &row);

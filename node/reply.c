@@ -69,6 +69,24 @@ void reply_refusal(struct resp_buf *b, const struct outcome *o)
     case REFUSAL_TOO_MANY_SESSIONS:
         resp_error(b, REPLY_TOO_MANY_SESSIONS);
         return;
+    case REFUSAL_INDEX:
+        resp_error(b, REPLY_INDEX);
+        return;
+    case REFUSAL_HASH_NOT_INTEGER:
+        resp_error(b, REPLY_HASH_NOT_INTEGER);
+        return;
+    case REFUSAL_HASH_NOT_FLOAT:
+        resp_error(b, REPLY_HASH_NOT_FLOAT);
+        return;
+    case REFUSAL_VALUE_NAN_OR_INFINITY:
+        resp_error(b, REPLY_VALUE_NAN_OR_INFINITY);
+        return;
+    case REFUSAL_NOT_STRINGS:
+        resp_error(b, REPLY_NOT_STRINGS);
+        return;
+    case REFUSAL_UNBLOCKED:
+        resp_error(b, REPLY_FORCED);
+        return;
     case REFUSAL_SCRIPT:
         resp_errorf(b, "%.*s", (int)o->len, o->bytes);
         return;

@@ -37,6 +37,28 @@ int value_type_from_name(const char *name, size_t len)
     return -1;
 }
 
+static const char *const value_kind_names[] = {
+    [KIND_STRING] = "string", [KIND_OTHER] = "none", [KIND_LIST] = "list", [KIND_HASH] = "hash"};
+
+enum value_kind value_kind(int type)
+{
+    return type == VALUE_LIST ? KIND_LIST : type == VALUE_HASH ? KIND_HASH : KIND_STRING;
+}
+
+const char *value_kind_name(enum value_kind kind)
+{
+    return value_kind_names[kind];
+}
+
+enum value_kind value_kind_from_name(const char *name, size_t len)
+{
+    for (int kind = KIND_STRING; kind <= KIND_HASH; kind++)
+        if (kind != KIND_OTHER && strlen(value_kind_names[kind]) == len &&
+            strncasecmp(value_kind_names[kind], name, len) == 0)
+            return (enum value_kind)kind;
+    return KIND_OTHER;
+}
+
 void command_release(struct command *c)
 {
     free(c->args);
@@ -254,7 +276,7 @@ int command_decode(const uint8_t *at, size_t len, struct command *ret, size_t *r
 int command_is_write(uint8_t op)
 {
     bool is_read = (op >= OP_GET && op <= OP_LCS) || (op >= OP_SESSION_INFO && op <= OP_LOCK_LIST) ||
-                   (op >= OP_EXEC_READ && op <= OP_SCRIPT_EXISTS);
+                   (op >= OP_EXEC_READ && op <= OP_SCRIPT_EXISTS) || (op >= OP_LLEN && op <= OP_HRANDFIELD);
     return !is_read;
 }
 
@@ -265,6 +287,7 @@ int command_rebuilds_value(uint8_t op)
 
 int command_answers_values(uint8_t op, uint16_t flags)
 {
-    return !command_is_write(op) || op == OP_GETDEL || op == OP_GETEX || op == OP_EXEC || op == OP_EVAL ||
+    bool pops = (op >= OP_POP && op <= OP_LMPOP && op != OP_LSET) || (op >= OP_BPOP && op <= OP_WAIT_TAKE);
+    return !command_is_write(op) || pops || op == OP_GETDEL || op == OP_GETEX || op == OP_EXEC || op == OP_EVAL ||
            (flags & CMD_GET) != 0;
 }

@@ -75,10 +75,10 @@ enum command_op {
     OP_STRLEN = 130,    /* args: key */
     OP_GETRANGE = 131,  /* args: key; nums: start end */
     OP_EXISTS = 132,    /* args: keys; each mention counts */
-    OP_TYPE = 133,      /* args: key; SIMPLE "string" or "none" */
+    OP_TYPE = 133,      /* args: key; SIMPLE "string", "list", "hash" or "none" */
     OP_TTL = 134,       /* args: key; nums: 0 TTL s, 1 PTTL ms, 2 EXPIRETIME s, 3 PEXPIRETIME ms */
     OP_KEYS = 135,      /* args: glob */
-    OP_SCAN = 136,      /* args: glob (empty: all); nums: cursor count, type (-1 any, 0 string, 1 none of ours) */
+    OP_SCAN = 136,      /* args: glob (empty: all); nums: cursor count, kind (-1 any, else enum value_kind) */
     OP_RANDOMKEY = 137, /* nums: salt (may be left out): chance from the encoder, so that all nodes pick alike */
     OP_DBSIZE = 138,
     OP_OBJECT = 139,       /* args: key; nums: 0 ENCODING, 1 REFCOUNT, 2 IDLETIME (s), 3 FREQ; nil on missing */
@@ -99,6 +99,29 @@ enum command_op {
     OP_EXEC_READ = 170, /* The same of reads only: a read itself. */
     OP_VERSIONS = 171,  /* args: keys; ARRAY of their versions, 0 where there is none */
 
+    /* Lists. where: 0 the head, 1 the tail. An index below 0 counts from the tail. */
+    OP_PUSH = 60,    /* args: key elements; nums: where; CMD_XX: only to a list that is there; answers the length */
+    OP_POP = 61,     /* args: key; nums: where count (-1: one, and not as an array) */
+    OP_LSET = 62,    /* args: key element; nums: index; answers OK */
+    OP_LREM = 63,    /* args: key element; nums: count (below 0: from the tail, 0: all); answers how many */
+    OP_LTRIM = 64,   /* args: key; nums: start end; answers OK */
+    OP_LINSERT = 65, /* args: key pivot element; nums: 0 before it, 1 behind it; answers the length, -1 or 0 */
+    OP_LMOVE = 66,   /* args: from to; nums: where where; answers the element or nil */
+    OP_LMPOP = 67,   /* args: keys; nums: where count; answers [key, elements] or NIL_ARRAY */
+    /* Those that wait. timeout: ms, 0 for ever. Answer at once, or LATER with the token of a waiter, whose name is
+     * empty. */
+    OP_BPOP = 68,       /* args: keys; nums: where timeout count (-1: as BLPOP answers, else as LMPOP) */
+    OP_BMOVE = 69,      /* args: from to; nums: where where timeout */
+    OP_WAIT_TAKE = 70,  /* nums: token; what was offered to that waiter is taken: the answer to its request */
+    OP_WAIT_LEAVE = 71, /* nums: token; nobody waits any more: what was offered goes back; answers 1/0 */
+    OP_WAIT_DUE = 72,  /* args: tokens (8 bytes); the leader names who has waited long enough; answers how many ended */
+    OP_TRASH_DUE = 73, /* args: ids (8 bytes) of deleted large values; takes away some of the rest; answers how many */
+    /* Hashes. */
+    OP_HSET = 75,    /* args: key (field value)...; nums: 0 answers how many are new, 1 answers OK; CMD_NX: HSETNX */
+    OP_HDEL = 76,    /* args: key fields; answers how many there were */
+    OP_HINCRBY = 77, /* args: key field; nums: delta; answers the new number */
+    OP_HINCRBYFLOAT = 78, /* args: key field delta-text; answers BULK text */
+
     /* Scripts. args: source (or, with CMD_BY_SHA, the sha of a kept one), number of keys as text, keys, other
      * arguments; nums: the wall clock for TIME, a seed. */
     OP_EVAL = 51,
@@ -106,6 +129,19 @@ enum command_op {
     OP_SCRIPT_FLUSH = 53,   /* answers OK */
     OP_EVAL_RO = 172,       /* as OP_EVAL, changes nothing and keeps nothing */
     OP_SCRIPT_EXISTS = 173, /* args: shas; ARRAY of 1/0 */
+
+    OP_LLEN = 180,       /* args: key */
+    OP_LRANGE = 181,     /* args: key; nums: start end */
+    OP_LINDEX = 182,     /* args: key; nums: index */
+    OP_LPOS = 183,       /* args: key element; nums: rank count (-1: one, and not as an array) maxlen */
+    OP_HGET = 184,       /* args: key field */
+    OP_HMGET = 185,      /* args: key fields */
+    OP_HGETALL = 186,    /* args: key; nums: 0 a MAP of all, 1 the fields, 2 the values */
+    OP_HEXISTS = 187,    /* args: key field */
+    OP_HLEN = 188,       /* args: key */
+    OP_HSTRLEN = 189,    /* args: key field */
+    OP_HSCAN = 190,      /* args: key glob (empty: all); nums: cursor count */
+    OP_HRANDFIELD = 191, /* args: key; nums: how (0 one field, 1 fields, 2 with values, 3 in pairs) count seed */
 };
 
 enum command_flag {
@@ -133,8 +169,18 @@ enum value_type {
     VALUE_BOOL = 3,
     VALUE_JSON = 4,
     VALUE_STR = 5,
-    VALUE_NIL = 6 /* CAS only: absent */
+    VALUE_NIL = 6, /* CAS only: absent */
+    /* Not for VSET: values with parts. */
+    VALUE_LIST = 7,
+    VALUE_HASH = 8,
 };
+/* What a client takes a value for. The numbers stand in encoded SCANs. */
+enum value_kind { KIND_STRING = 0, KIND_OTHER = 1, KIND_LIST = 2, KIND_HASH = 3 };
+enum value_kind value_kind(int type);
+/* "string", "list", "hash"; for KIND_OTHER "none". */
+const char *value_kind_name(enum value_kind kind);
+/* The kind of that name (case-insensitive); KIND_OTHER when there is none. */
+enum value_kind value_kind_from_name(const char *name, size_t len);
 /* "raw", "int", ...; NULL for an unknown number. */
 const char *value_type_name(int type);
 /* The number for a name of len bytes (case-insensitive), or -1. */

@@ -38,6 +38,37 @@ void keys_object(struct family *f, const struct command *c);
 void keys_memory_usage(struct family *f, const struct command *c);
 void keys_sort(struct family *f, const struct command *c);
 
+/* lists.c */
+void lists_push(struct family *f, const struct command *c);
+void lists_pop(struct family *f, const struct command *c);
+void lists_set(struct family *f, const struct command *c);
+void lists_rem(struct family *f, const struct command *c);
+void lists_trim(struct family *f, const struct command *c);
+void lists_insert(struct family *f, const struct command *c);
+void lists_move(struct family *f, const struct command *c);
+void lists_mpop(struct family *f, const struct command *c);
+void lists_len(struct family *f, const struct command *c);
+void lists_range(struct family *f, const struct command *c);
+void lists_index(struct family *f, const struct command *c);
+void lists_pos(struct family *f, const struct command *c);
+
+/* hashes.c */
+void hashes_set(struct family *f, const struct command *c);
+void hashes_del(struct family *f, const struct command *c);
+void hashes_incrby(struct family *f, const struct command *c);
+void hashes_incrbyfloat(struct family *f, const struct command *c);
+void hashes_get(struct family *f, const struct command *c);
+void hashes_mget(struct family *f, const struct command *c);
+void hashes_getall(struct family *f, const struct command *c);
+void hashes_exists(struct family *f, const struct command *c);
+void hashes_len(struct family *f, const struct command *c);
+void hashes_strlen(struct family *f, const struct command *c);
+void hashes_scan(struct family *f, const struct command *c);
+void hashes_randfield(struct family *f, const struct command *c);
+
+/* parts.c */
+void parts_trash_due(struct family *f, const struct command *c);
+
 /* typed.c */
 void typed_vset(struct family *f, const struct command *c);
 void typed_cas(struct family *f, const struct command *c);

@@ -5,6 +5,7 @@
 #include "store/families.h"
 #include "store/due.h"
 #include "store/number.h"
+#include "store/parts.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,10 @@ struct family_rule {
     void (*run)(struct family *f, const struct command *c);
     uint32_t args_min, args_max;
     uint8_t nums_min;
+    uint8_t of; /* What args[0] must hold, if anything; ANY: the function looks itself. */
 };
+enum { ANY = 0, OF_STRING, OF_LIST, OF_HASH };
+static const enum value_kind rule_kinds[] = {[OF_STRING] = KIND_STRING, [OF_LIST] = KIND_LIST, [OF_HASH] = KIND_HASH};
 
 static void family_nop(struct family *f, const struct command *c)
 {
@@ -29,12 +33,12 @@ static const struct family_rule rules[256] = {
     [OP_NOP] = {family_nop, 0, ARGS_ANY, 0}, /* A cancelled command keeps its args. */
     [OP_SET] = {strings_set, 2, 3, 0},
     [OP_MSET] = {strings_mset, 2, ARGS_ANY, 0},
-    [OP_APPEND] = {strings_append, 2, 2, 0},
-    [OP_SETRANGE] = {strings_setrange, 2, 2, 1},
-    [OP_GETDEL] = {strings_getdel, 1, 1, 0},
-    [OP_GETEX] = {strings_getex, 1, 1, 0},
-    [OP_INCRBY] = {counters_incrby, 1, 1, 1},
-    [OP_INCRBYFLOAT] = {counters_incrbyfloat, 2, 2, 0},
+    [OP_APPEND] = {strings_append, 2, 2, 0, OF_STRING},
+    [OP_SETRANGE] = {strings_setrange, 2, 2, 1, OF_STRING},
+    [OP_GETDEL] = {strings_getdel, 1, 1, 0, OF_STRING},
+    [OP_GETEX] = {strings_getex, 1, 1, 0, OF_STRING},
+    [OP_INCRBY] = {counters_incrby, 1, 1, 1, OF_STRING},
+    [OP_INCRBYFLOAT] = {counters_incrbyfloat, 2, 2, 0, OF_STRING},
     [OP_DEL] = {keys_del, 1, ARGS_ANY, 0},
     [OP_EXPIRE] = {expiry_expire, 1, 1, 2},
     [OP_PERSIST] = {expiry_persist, 1, 1, 0},
@@ -42,12 +46,12 @@ static const struct family_rule rules[256] = {
     [OP_COPY] = {keys_copy, 2, 2, 0},
     [OP_FLUSHALL] = {keys_flushall, 0, 0, 0},
     [OP_VSET] = {typed_vset, 2, 3, 4},
-    [OP_CAS] = {typed_cas, 3, 3, 2},
-    [OP_DELIF] = {strings_delif, 2, 2, 0},
+    [OP_CAS] = {typed_cas, 3, 3, 2, OF_STRING},
+    [OP_DELIF] = {strings_delif, 2, 2, 0, OF_STRING},
     [OP_EXPIRED] = {expiry_expired, 0, ARGS_ANY, 0},
     [OP_TICK] = {expiry_tick, 0, 0, 0},
-    [OP_VINCR] = {counters_vincr, 2, 2, 1},
-    [OP_VAPPEND] = {typed_vappend, 3, 3, 0},
+    [OP_VINCR] = {counters_vincr, 2, 2, 1, OF_STRING},
+    [OP_VAPPEND] = {typed_vappend, 3, 3, 0, OF_STRING},
     [OP_SESSION_OPEN] = {session_open, 1, 1, 1},
     [OP_SESSION_KEEPALIVE] = {session_keepalive, 0, 0, 1},
     [OP_SESSION_CLOSE] = {session_close, 0, 0, 1},
@@ -63,10 +67,10 @@ static const struct family_rule rules[256] = {
     [OP_LOCK_LIST] = {lock_list, 1, 1, 0},
     [OP_SESSION_INFO] = {session_info, 0, 0, 1},
     [OP_SESSION_LIST] = {session_list, 0, 0, 0},
-    [OP_GET] = {strings_get, 1, 1, 0},
+    [OP_GET] = {strings_get, 1, 1, 0, OF_STRING},
     [OP_MGET] = {strings_mget, 1, ARGS_ANY, 0},
-    [OP_STRLEN] = {strings_strlen, 1, 1, 0},
-    [OP_GETRANGE] = {strings_getrange, 1, 1, 2},
+    [OP_STRLEN] = {strings_strlen, 1, 1, 0, OF_STRING},
+    [OP_GETRANGE] = {strings_getrange, 1, 1, 2, OF_STRING},
     [OP_EXISTS] = {keys_exists, 1, ARGS_ANY, 0},
     [OP_TYPE] = {keys_type, 1, 1, 0},
     [OP_TTL] = {keys_ttl, 1, 1, 1},
@@ -76,7 +80,7 @@ static const struct family_rule rules[256] = {
     [OP_DBSIZE] = {keys_dbsize, 0, 0, 0},
     [OP_OBJECT] = {keys_object, 1, 1, 1},
     [OP_MEMORY_USAGE] = {keys_memory_usage, 1, 1, 0},
-    [OP_VGET] = {typed_vget, 1, 1, 0},
+    [OP_VGET] = {typed_vget, 1, 1, 0, OF_STRING},
     [OP_SORT] = {keys_sort, 1, 1, 0},
     [OP_VMGET] = {typed_vmget, 1, ARGS_ANY, 0},
     [OP_LCS] = {strings_lcs, 2, 2, 1},
@@ -88,6 +92,31 @@ static const struct family_rule rules[256] = {
     [OP_SCRIPT_LOAD] = {script_load_command, 1, 1, 0},
     [OP_SCRIPT_FLUSH] = {script_flush, 0, 0, 0},
     [OP_SCRIPT_EXISTS] = {script_exists, 1, ARGS_ANY, 0},
+    [OP_PUSH] = {lists_push, 2, ARGS_ANY, 1, OF_LIST},
+    [OP_POP] = {lists_pop, 1, 1, 2, OF_LIST},
+    [OP_LSET] = {lists_set, 2, 2, 1, OF_LIST},
+    [OP_LREM] = {lists_rem, 2, 2, 1, OF_LIST},
+    [OP_LTRIM] = {lists_trim, 1, 1, 2, OF_LIST},
+    [OP_LINSERT] = {lists_insert, 3, 3, 1, OF_LIST},
+    [OP_LMOVE] = {lists_move, 2, 2, 2, OF_LIST},
+    [OP_LMPOP] = {lists_mpop, 1, ARGS_ANY, 2},
+    [OP_LLEN] = {lists_len, 1, 1, 0, OF_LIST},
+    [OP_LRANGE] = {lists_range, 1, 1, 2, OF_LIST},
+    [OP_LINDEX] = {lists_index, 1, 1, 1, OF_LIST},
+    [OP_LPOS] = {lists_pos, 2, 2, 3, OF_LIST},
+    [OP_HSET] = {hashes_set, 3, ARGS_ANY, 1, OF_HASH},
+    [OP_HDEL] = {hashes_del, 2, ARGS_ANY, 0, OF_HASH},
+    [OP_HINCRBY] = {hashes_incrby, 2, 2, 1, OF_HASH},
+    [OP_HINCRBYFLOAT] = {hashes_incrbyfloat, 3, 3, 0, OF_HASH},
+    [OP_HGET] = {hashes_get, 2, 2, 0, OF_HASH},
+    [OP_HMGET] = {hashes_mget, 2, ARGS_ANY, 0, OF_HASH},
+    [OP_HGETALL] = {hashes_getall, 1, 1, 1, OF_HASH},
+    [OP_HEXISTS] = {hashes_exists, 2, 2, 0, OF_HASH},
+    [OP_HLEN] = {hashes_len, 1, 1, 0, OF_HASH},
+    [OP_HSTRLEN] = {hashes_strlen, 2, 2, 0, OF_HASH},
+    [OP_HSCAN] = {hashes_scan, 2, 2, 2, OF_HASH},
+    [OP_HRANDFIELD] = {hashes_randfield, 1, 1, 3, OF_HASH},
+    [OP_TRASH_DUE] = {parts_trash_due, 1, ARGS_ANY, 0},
 };
 
 /* CMD_EXPIRE promises left and wall where the opcode keeps them; without it they may be missing. */
@@ -140,10 +169,17 @@ bool family_may_nest(uint8_t op)
     case OP_ONCE:
     case OP_LOCK_LEAVE:
     case OP_LOCK_DUE:
+    case OP_TRASH_DUE:
         return false;
     default:
         return true;
     }
+}
+
+static bool family_kind_fits(struct family *f, const struct family_rule *rule, const struct command *c)
+{
+    const struct row *row;
+    return rule->of == ANY || family_of_kind(f, c->args[0], rule_kinds[rule->of], &row);
 }
 
 void family_run(struct family *f, const struct command *c)
@@ -152,6 +188,8 @@ void family_run(struct family *f, const struct command *c)
     if (rule->run == NULL || c->n_args < rule->args_min || c->n_args > rule->args_max || c->n_nums < rule->nums_min ||
         !family_expiry_given(c))
         family_refuse(f, REFUSAL_UNKNOWN_COMMAND);
+    else if (!family_kind_fits(f, rule, c))
+        return;
     else if (!command_answers_values(c->op, c->flags))
         rule->run(f, c);
     else if (f->out->len > FAMILY_BATCH_BYTES_MAX)
@@ -189,6 +227,15 @@ const struct row *family_live(struct family *f, struct bytes key)
 {
     const struct row *row = rows_get(f->rows, key.base, key.len);
     return row == NULL || family_row_due(f, row) ? NULL : row;
+}
+
+bool family_of_kind(struct family *f, struct bytes key, enum value_kind kind, const struct row **ret)
+{
+    *ret = family_live(f, key);
+    if (*ret == NULL || value_kind((*ret)->type) == kind)
+        return true;
+    family_refuse(f, REFUSAL_WRONGTYPE);
+    return false;
 }
 
 static void family_remove_due(struct family *f, struct bytes key, const struct row *row)
@@ -293,7 +340,11 @@ void family_delete_in(struct family *f, enum space space, struct bytes key, cons
 void family_put(struct family *f, struct bytes key, const struct row *old, enum value_type type, struct bytes value,
                 struct expiry expiry)
 {
+    struct parts gone = parts_of(old);
+    bool kept = value_kind(type) != KIND_STRING && parts_id(value) == gone.id;
     family_put_in(f, SPACE_KEYS, key, old, type, value, expiry);
+    if (!kept)
+        parts_discard(f, &gone);
 }
 
 void family_set_expiry(struct family *f, struct bytes key, const struct row *old, struct expiry expiry)
@@ -302,6 +353,13 @@ void family_set_expiry(struct family *f, struct bytes key, const struct row *old
 }
 
 void family_delete(struct family *f, struct bytes key, const struct row *old)
+{
+    struct parts gone = parts_of(old);
+    family_delete_in(f, SPACE_KEYS, key, old);
+    parts_discard(f, &gone);
+}
+
+void family_delete_moved(struct family *f, struct bytes key, const struct row *old)
 {
     family_delete_in(f, SPACE_KEYS, key, old);
 }
@@ -341,6 +399,34 @@ void *family_kept(struct family *f, enum family_keep which, size_t bytes)
     k->cap[which] = k->base[which] == NULL ? 0 : cap;
     f->out->failed = f->out->failed || k->base[which] == NULL;
     return k->base[which];
+}
+
+void *family_kept_more(struct family *f, enum family_keep which, size_t used, size_t bytes)
+{
+    struct family_keeps *k = f->keeps;
+    if (bytes <= k->cap[which])
+        return k->base[which];
+    size_t cap = bytes + bytes / 2;
+    void *base = malloc(cap);
+    f->out->failed = f->out->failed || base == NULL;
+    if (base == NULL)
+        return NULL;
+    if (used > 0)
+        memcpy(base, k->base[which], used);
+    free(k->base[which]);
+    k->base[which] = base;
+    k->cap[which] = cap;
+    return base;
+}
+
+struct bytes family_kept_copy(struct family *f, enum family_keep which, struct bytes bytes)
+{
+    uint8_t *copy = family_kept(f, which, bytes.len);
+    if (copy == NULL)
+        return (struct bytes){.len = 0};
+    if (bytes.len > 0)
+        memcpy(copy, bytes.base, bytes.len);
+    return (struct bytes){.base = copy, .len = bytes.len};
 }
 
 void family_keeps_release(struct family_keeps *k)

@@ -1,5 +1,5 @@
 /* family.h - what each command does to rows: the seam between store.c, which knows entries, and the
- * families of commands (keys.c, strings.c, counters.c, typed.c, expiry.c), which know their rules.
+ * families of commands (keys.c, strings.c, counters.c, typed.c, lists.c, hashes.c, expiry.c), which know their rules.
  * A family's function reads and changes rows, and appends exactly one outcome. */
 #pragma once
 #include "store/event.h"
@@ -11,7 +11,7 @@ struct script_host;
 
 /* Memory kept from one command to the next for values so large that getting it anew each time would cost more than the
  * work: each call of family_kept() hands out the same again. */
-enum family_keep { KEEP_RECORDS, KEEP_VALUE, KEEP_N };
+enum family_keep { KEEP_RECORDS, KEEP_VALUE, KEEP_CHUNK, KEEP_OFFSETS, KEEP_ELEMENT, KEEP_N };
 struct family_keeps {
     void *base[KEEP_N];
     size_t cap[KEEP_N];
@@ -56,6 +56,8 @@ bool family_run_nested(struct family *f, struct bytes nested);
 /* Helpers for the families (family.c): the live row (not due), or NULL; a due row met by a write is removed first. */
 const struct row *family_live(struct family *f, struct bytes key);
 const struct row *family_live_for_write(struct family *f, struct bytes key);
+/* The live row if it is of that kind, or NULL when there is none; false, with WRONGTYPE answered, for another kind. */
+bool family_of_kind(struct family *f, struct bytes key, enum value_kind kind, const struct row **ret);
 /* Is this row's time over? */
 bool family_row_due(const struct family *f, const struct row *row);
 /* Remove the row of this key if it is due; true when it was. */
@@ -74,11 +76,13 @@ struct expiry family_expiry_of(const struct row *row);
 int64_t family_left_ms(const struct family *f, const struct row *row);
 
 /* Changes, each with a revision of its own. `old` is the live row of that key, or NULL when there is none; value may
- * point into it. */
+ * point into it. The parts of a list or hash that is replaced or deleted go with it. */
 void family_put(struct family *f, struct bytes key, const struct row *old, enum value_type type, struct bytes value,
                 struct expiry expiry);
 void family_set_expiry(struct family *f, struct bytes key, const struct row *old, struct expiry expiry);
 void family_delete(struct family *f, struct bytes key, const struct row *old);
+/* The row goes, its parts stay: they are another row's by now. */
+void family_delete_moved(struct family *f, struct bytes key, const struct row *old);
 
 /* The same in any space. */
 void family_put_in(struct family *f, enum space space, struct bytes key, const struct row *old, enum value_type type,
@@ -97,6 +101,10 @@ bool family_bytes_equal(struct bytes a, struct bytes b);
 void *family_scratch(struct family *f, size_t bytes);
 /* Not to be freed, and good until the next call for the same keep. NULL as above. */
 void *family_kept(struct family *f, enum family_keep which, size_t bytes);
+/* The same, with the first `used` bytes as they were. */
+void *family_kept_more(struct family *f, enum family_keep which, size_t used, size_t bytes);
+/* A copy that outlives the row it comes from, in kept memory. */
+struct bytes family_kept_copy(struct family *f, enum family_keep which, struct bytes bytes);
 void family_keeps_release(struct family_keeps *k);
 
 /* Answers. */

@@ -5,6 +5,7 @@
 #include "store/due.h"
 #include "store/glob.h"
 #include "store/number.h"
+#include "store/parts.h"
 #include <string.h>
 #include <xxhash.h>
 
@@ -27,14 +28,33 @@ void keys_del(struct family *f, const struct command *c)
     outcome_int(f->out, n);
 }
 
-/* Puts a row like that of `from`, which is live, at `to`. */
+/* Puts a row like that of `from`, which is live, at `to`, whose old parts go. */
 static void keys_put_like(struct family *f, struct bytes from, struct bytes to, const struct row *to_row)
 {
+    struct parts gone = parts_of(to_row);
     if (to_row != NULL && to_row->expire_ms != ROW_NO_EXPIRY)
         due_forget(f->due, SPACE_KEYS, to.base, to.len); /* Here, since the next look-up ends this row's loan. */
     const struct row *row = family_live(f, from);
     if (row != NULL) /* NULL only when reading failed, which the store looks at after the batch. */
         family_put(f, to, NULL, (enum value_type)row->type, family_value(row), family_expiry_of(row));
+    parts_discard(f, &gone);
+}
+
+/* The copy gets parts of its own. */
+static void keys_copy_parts(struct family *f, struct bytes key)
+{
+    struct parts parts = parts_of(family_live(f, key));
+    if (parts.id == 0)
+        return;
+    uint64_t id = parts_copy(f, &parts);
+    const struct row *row = family_live(f, key);
+    uint8_t *value = row == NULL ? NULL : family_kept(f, KEEP_VALUE, row->value_len);
+    if (value == NULL)
+        return;
+    memcpy(value, row->value, row->value_len);
+    parts_set_id(value, id);
+    family_put_in(f, SPACE_KEYS, key, row, (enum value_type)row->type,
+                  (struct bytes){.base = value, .len = row->value_len}, family_expiry_of(row));
 }
 
 void keys_rename(struct family *f, const struct command *c)
@@ -49,7 +69,7 @@ void keys_rename(struct family *f, const struct command *c)
     bool renamed = !only_new || to_row == NULL;
     if (renamed && !family_bytes_equal(from, to)) {
         keys_put_like(f, from, to, to_row);
-        family_delete(f, from, family_live(f, from));
+        family_delete_moved(f, from, family_live(f, from));
     }
     if (only_new)
         outcome_int(f->out, renamed);
@@ -67,8 +87,10 @@ void keys_copy(struct family *f, const struct command *c)
     }
     const struct row *to_row = family_live_for_write(f, to);
     bool copied = to_row == NULL || replace;
-    if (copied)
+    if (copied) {
         keys_put_like(f, from, to, to_row);
+        keys_copy_parts(f, to);
+    }
     outcome_int(f->out, copied);
 }
 
@@ -79,6 +101,9 @@ void keys_flushall(struct family *f, const struct command *c)
     if (rows_count(f->rows) > 0) {
         ++*f->revision;
         rows_clear(f->rows);
+        rows_clear_in(f->rows, SPACE_PARTS);
+        rows_clear_in(f->rows, SPACE_TRASH);
+        due_clear(f->due, SPACE_TRASH);
         due_clear(f->due, SPACE_KEYS);
     }
     outcome_ok(f->out);
@@ -94,7 +119,8 @@ void keys_exists(struct family *f, const struct command *c)
 
 void keys_type(struct family *f, const struct command *c)
 {
-    outcome_simple(f->out, family_live(f, c->args[0]) != NULL ? "string" : "none");
+    const struct row *row = family_live(f, c->args[0]);
+    outcome_simple(f->out, value_kind_name(row == NULL ? KIND_OTHER : value_kind(row->type)));
 }
 
 /* Rounded to the nearest second, without the overflow of adding 500 first. */
@@ -152,7 +178,7 @@ void keys_keys(struct family *f, const struct command *c)
 struct keys_scan {
     struct family *f;
     struct bytes glob;
-    bool none; /* A type that no row has was asked for. */
+    int64_t kind; /* enum value_kind; -1: any. */
     uint64_t live_left, rows_left;
     uint64_t last_hash; /* Of the last row seen: rows of one hash stay together. */
     uint64_t next;      /* The cursor; 0 until a row is left for the next call. */
@@ -172,7 +198,7 @@ static bool keys_scan_each(void *ctx, const struct row *row)
     if (family_row_due(s->f, row))
         return true;
     s->live_left -= s->live_left > 0;
-    if (s->none || !keys_match(s->glob, row))
+    if ((s->kind >= 0 && s->kind != (int64_t)value_kind(row->type)) || !keys_match(s->glob, row))
         return true;
     outcome_bulk(&s->keys, row->key, row->key_len);
     s->n++;
@@ -194,7 +220,7 @@ void keys_scan(struct family *f, const struct command *c)
 {
     uint64_t from = (uint64_t)c->nums[0]; /* Clients may send any 64 bits; past the last hash there is nothing. */
     uint64_t count = c->nums[1] > 0 ? (uint64_t)c->nums[1] : 1;
-    struct keys_scan s = {.f = f, .glob = c->args[0], .none = c->nums[2] > 0, .live_left = count, .last_hash = from};
+    struct keys_scan s = {.f = f, .glob = c->args[0], .kind = c->nums[2], .live_left = count, .last_hash = from};
     s.keys.bound = FAMILY_REPLY_BYTES_MAX;
     s.rows_left = count > UINT64_MAX / KEYS_SCAN_DUE_FACTOR ? UINT64_MAX : count * KEYS_SCAN_DUE_FACTOR;
     if (from <= KEYS_HASH_MAX)
@@ -255,6 +281,8 @@ void keys_dbsize(struct family *f, const struct command *c)
 static const char *keys_encoding(const struct row *row)
 {
     int64_t n;
+    if (value_kind(row->type) != KIND_STRING)
+        return parts_encoding(row);
     if (row->type != VALUE_FLOAT && number_read_int(row->value, row->value_len, &n))
         return "int";
     return row->value_len <= KEYS_EMBSTR_BYTES_MAX ? "embstr" : "raw";
@@ -278,7 +306,7 @@ void keys_memory_usage(struct family *f, const struct command *c)
     if (row == NULL)
         outcome_nil(f->out);
     else
-        outcome_int(f->out, (int64_t)(KEYS_ROW_BYTES + row->key_len + row->value_len));
+        outcome_int(f->out, (int64_t)(KEYS_ROW_BYTES + row->key_len + row->value_len + parts_bytes(row)));
 }
 
 /* There are only strings so far, and those have no parts to sort. */

@@ -61,6 +61,12 @@ enum refusal {
     REFUSAL_REPLY_TOO_LARGE, /* One answer past the limit: detail is the limit in bytes. */
     REFUSAL_BATCH_TOO_LARGE, /* The answers before it in its batch have used up what a batch may answer. */
     REFUSAL_SCRIPT = 51,     /* What went wrong in a script: detail is the whole reply, without '-'. */
+    REFUSAL_INDEX = 60,      /* "index out of range" */
+    REFUSAL_HASH_NOT_INTEGER,      /* "hash value is not an integer" */
+    REFUSAL_HASH_NOT_FLOAT,        /* "hash value is not a float" */
+    REFUSAL_VALUE_NAN_OR_INFINITY, /* "value is NaN or Infinity": the increment itself */
+    REFUSAL_NOT_STRINGS,           /* LCS of something else. */
+    REFUSAL_UNBLOCKED,             /* Who was offered something has waited no more when it was to be taken. */
     REFUSAL_ANSWER_TOO_LARGE = 50, /* Done, but its answer would be too long: detail is the limit in bytes. */
 };
 

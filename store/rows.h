@@ -16,7 +16,16 @@
 struct rows;
 
 /* A space has names, a table and a walk of its own. The numbers count in the state hash: append only. */
-enum space { SPACE_KEYS = 0, SPACE_SESSIONS = 1, SPACE_LOCKS = 2, SPACE_SCRIPTS = 3, SPACE_N };
+enum space {
+    SPACE_KEYS = 0,
+    SPACE_SESSIONS = 1,
+    SPACE_LOCKS = 2,
+    SPACE_SCRIPTS = 3,
+    SPACE_PARTS = 4, /* What large lists and hashes consist of. */
+    SPACE_TRASH = 5, /* Large ones that were deleted, and still have parts. */
+    SPACE_WAITS = 6, /* Who waits for a list. */
+    SPACE_N
+};
 
 #define ROW_NO_EXPIRY INT64_MAX
 

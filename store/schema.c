@@ -5,6 +5,9 @@
  *                   all digests
  *     session_rows  the same for the other spaces, whose values are packed; the views sessions and locks show what is
  *     lock_rows     in them to whoever looks with a shell
+ *     part_rows     the same for what large lists and hashes consist of (parts.c); trash_rows for deleted ones of which
+ *     trash_rows    some parts are left, wait_rows for who waits for a list (wait.c)
+ *     wait_rows
  *     origins       what each node's last applied batch was
  *     meta          names and values: how far the log is applied, the replicated clock, the revision, totals;
  *                   meta_digest is over the numbers, for the same reason
@@ -21,7 +24,7 @@
 #include <xxhash.h>
 
 #define SCHEMA_APPLICATION_ID 0x48466473 /* "HFds" */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define SCHEMA_VERSION_OLDEST 1 /* That can still be read. */
 #define SCHEMA_PATH_MAX 4096
 #define SCHEMA_SQL_MAX 1024
@@ -35,14 +38,13 @@ static const struct {
     const char *table;
     int since; /* Schema version. */
 } schema_spaces[SPACE_N] = {
-    [SPACE_KEYS] = {"keys", 1},
-    [SPACE_SESSIONS] = {"session_rows", 2},
-    [SPACE_LOCKS] = {"lock_rows", 2},
-    [SPACE_SCRIPTS] = {"scripts", 2},
+    [SPACE_KEYS] = {"keys", 1},       [SPACE_SESSIONS] = {"session_rows", 2}, [SPACE_LOCKS] = {"lock_rows", 2},
+    [SPACE_SCRIPTS] = {"scripts", 2}, [SPACE_PARTS] = {"part_rows", 3},       [SPACE_TRASH] = {"trash_rows", 3},
+    [SPACE_WAITS] = {"wait_rows", 3},
 };
 
-/* Columns: hash: xxh3 of the space and the key, upper 63 bits. type: 0 raw 1 int 2 float 3 bool 4 json 5 str; 0 in
- * other tables than keys. expire_ms: on the replicated clock (meta: clock_ms); NULL: never. */
+/* Columns: hash: xxh3 of the space and the key, upper 63 bits. type: 0 raw 1 int 2 float 3 bool 4 json 5 str 7 list 8
+ * hash; 0 in other tables than keys. expire_ms: on the replicated clock (meta: clock_ms); NULL: never. */
 #define SCHEMA_ROW_TABLE                                                                                               \
     "CREATE TABLE %s ("                                                                                                \
     " hash INTEGER NOT NULL,"                                                                                          \
@@ -81,6 +83,7 @@ static const char schema_version[] = "PRAGMA user_version = " TEXT_OF(SCHEMA_VER
 #define SQL_HOLDER_SESSION SQL_NUMBER(17, 8)
 #define SQL_TOKEN SQL_NUMBER(25, 8)
 static const char schema_views[] =
+    "DROP VIEW IF EXISTS sessions; DROP VIEW IF EXISTS locks; DROP VIEW IF EXISTS digits;"
     "CREATE VIEW digits (i) AS"
     " VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12), (13), (14), (15);"
     "CREATE VIEW sessions AS SELECT CAST(key AS TEXT) AS id,"
@@ -435,7 +438,7 @@ int schema_row_bind(sqlite3_stmt *stmt, const struct row *row, uint64_t digest)
 
 /* ---- meta ---- */
 
-/* The first META_NUMBERS_1 are those of version 1. What a space of keys adds to the hash is what the others do not. */
+/* In the order of the versions that had them first. What a space of keys adds to the hash is what the others do not. */
 static const struct meta_number {
     const char *name;
     size_t offset;
@@ -455,9 +458,17 @@ static const struct meta_number {
     {"locks_hash", offsetof(struct meta, totals[SPACE_LOCKS].hash)},
     {"scripts", offsetof(struct meta, totals[SPACE_SCRIPTS].count)},
     {"scripts_hash", offsetof(struct meta, totals[SPACE_SCRIPTS].hash)},
+    {"parts", offsetof(struct meta, totals[SPACE_PARTS].count)},
+    {"parts_hash", offsetof(struct meta, totals[SPACE_PARTS].hash)},
+    {"trash", offsetof(struct meta, totals[SPACE_TRASH].count)},
+    {"trash_with_ttl", offsetof(struct meta, totals[SPACE_TRASH].expiring)},
+    {"trash_hash", offsetof(struct meta, totals[SPACE_TRASH].hash)},
+    {"waits", offsetof(struct meta, totals[SPACE_WAITS].count)},
+    {"waits_with_ttl", offsetof(struct meta, totals[SPACE_WAITS].expiring)},
+    {"waits_hash", offsetof(struct meta, totals[SPACE_WAITS].hash)},
 };
 #define META_NUMBERS (sizeof meta_numbers / sizeof meta_numbers[0])
-#define META_NUMBERS_1 7
+static const size_t meta_numbers_by_version[SCHEMA_VERSION + 1] = {0, 7, 15, META_NUMBERS};
 
 static uint64_t *meta_number_at(struct meta *m, size_t i)
 {
@@ -531,8 +542,8 @@ int schema_meta_load(sqlite3 *db, struct meta *ret)
     if (rc == 0 && step != SQLITE_DONE)
         rc = schema_err(step);
     sqlite3_finalize(stmt);
-    n = version == 1 ? META_NUMBERS_1 : META_NUMBERS;
-    if (rc == 0 && (found != n + 2 || digest != meta_digest(&m, n)))
+    n = meta_numbers_by_version[version >= 0 && version <= SCHEMA_VERSION ? version : 0];
+    if (rc == 0 && (n == 0 || found != n + 2 || digest != meta_digest(&m, n)))
         rc = STORE_ECORRUPT;
     if (rc != 0) {
         free(m.conf);

@@ -594,8 +594,11 @@ static void due_names_add(struct due_names *d, const struct due_row *due, uint64
 /* Rows whose naming finds no memory are named all the same, and so tried again. */
 static uint32_t due_names_encode(const struct due_names *d, struct command_buf *ret)
 {
-    static const enum command_op ops[SPACE_N] = {
-        [SPACE_KEYS] = OP_EXPIRED, [SPACE_SESSIONS] = OP_SESSION_EXPIRED, [SPACE_LOCKS] = OP_LOCK_DUE};
+    static const enum command_op ops[SPACE_N] = {[SPACE_KEYS] = OP_EXPIRED,
+                                                 [SPACE_SESSIONS] = OP_SESSION_EXPIRED,
+                                                 [SPACE_LOCKS] = OP_LOCK_DUE,
+                                                 [SPACE_TRASH] = OP_TRASH_DUE,
+                                                 [SPACE_WAITS] = OP_WAIT_DUE};
     uint32_t commands = 0;
     for (size_t i = 0; i < SPACE_N; i++)
         commands += d->n[i] > 0 && command_add(ret, ops[i], 0, NULL, 0, d->args[i], d->n[i]) >= 0;

@@ -30,6 +30,10 @@ void strings_set(struct family *f, const struct command *c)
     }
     struct bytes key = c->args[0];
     const struct row *row = family_live_for_write(f, key);
+    if ((c->flags & (CMD_GET | CMD_IFEQ)) != 0 && row != NULL && value_kind(row->type) != KIND_STRING) {
+        family_refuse(f, REFUSAL_WRONGTYPE);
+        return;
+    }
     bool wanted = strings_set_wanted(row, c);
     if ((c->flags & CMD_GET) != 0)
         family_answer_value(f, row);
@@ -177,11 +181,18 @@ void strings_get(struct family *f, const struct command *c)
     family_answer_value(f, family_live(f, c->args[0]));
 }
 
+/* The live row, or NULL when there is none or it holds no string. */
+static const struct row *strings_live(struct family *f, struct bytes key)
+{
+    const struct row *row = family_live(f, key);
+    return row == NULL || value_kind(row->type) != KIND_STRING ? NULL : row;
+}
+
 void strings_mget(struct family *f, const struct command *c)
 {
     outcome_array(f->out, c->n_args);
     for (uint32_t i = 0; i < c->n_args; i++)
-        family_answer_value(f, family_live(f, c->args[i]));
+        family_answer_value(f, strings_live(f, c->args[i]));
 }
 
 void strings_strlen(struct family *f, const struct command *c)
@@ -276,7 +287,15 @@ static void strings_lcs_answer(struct family *f, struct bytes a, struct bytes b,
 
 void strings_lcs(struct family *f, const struct command *c)
 {
-    const struct row *row = family_live(f, c->args[0]);
+    const struct row *row;
+    for (int i = 0; i < 2; i++) {
+        row = family_live(f, c->args[i]);
+        if (row != NULL && value_kind(row->type) != KIND_STRING) {
+            family_refuse(f, REFUSAL_NOT_STRINGS);
+            return;
+        }
+    }
+    row = family_live(f, c->args[0]);
     struct bytes a = row == NULL ? (struct bytes){0} : family_value(row);
     uint8_t *copy = family_scratch(f, a.len); /* The second look-up ends the first row's loan. */
     if (copy == NULL)

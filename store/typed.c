@@ -61,6 +61,10 @@ void typed_vset(struct family *f, const struct command *c)
         return;
     }
     const struct row *row = family_live_for_write(f, c->args[0]);
+    if ((c->flags & (CMD_GET | CMD_IFEQ)) != 0 && row != NULL && value_kind(row->type) != KIND_STRING) {
+        family_refuse(f, REFUSAL_WRONGTYPE);
+        return;
+    }
     bool wanted = typed_vset_wanted(row, c);
     enum typed_change change = wanted ? typed_vset_change(row, c) : TYPED_NOTHING;
     if ((c->flags & CMD_GET) != 0)
@@ -181,6 +185,8 @@ void typed_vget(struct family *f, const struct command *c)
 void typed_vmget(struct family *f, const struct command *c)
 {
     outcome_array(f->out, c->n_args);
-    for (uint32_t i = 0; i < c->n_args; i++)
-        family_answer_typed(f, family_live(f, c->args[i]));
+    for (uint32_t i = 0; i < c->n_args; i++) {
+        const struct row *row = family_live(f, c->args[i]);
+        family_answer_typed(f, row == NULL || value_kind(row->type) != KIND_STRING ? NULL : row);
+    }
 }

@@ -399,6 +399,7 @@ int main(void)
         {"strings", replay, NULL, NULL, "strings"}, {"expire", replay, NULL, NULL, "expire"},
         {"conn", replay, NULL, NULL, "conn"},       {"r3", replay, NULL, NULL, "r3"},
         {"multi", replay, NULL, NULL, "multi"},     {"lua", replay, NULL, NULL, "lua"},
+        {"list", replay, NULL, NULL, "list"},       {"hash", replay, NULL, NULL, "hash"},
     };
     load_differences();
     return cmocka_run_group_tests(tests, NULL, NULL);

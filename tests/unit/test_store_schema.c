@@ -44,7 +44,9 @@ static void make_version_1(const char *path)
     assert_int_equal(
         schema_run(db, "DROP VIEW sessions; DROP VIEW locks; DROP VIEW digits;"
                        "DROP TABLE session_rows; DROP TABLE lock_rows; DROP TABLE scripts;"
-                       "DELETE FROM meta WHERE name GLOB 'sessions*' OR name GLOB 'locks*' OR name GLOB 'scripts*';"
+                       "DROP TABLE part_rows; DROP TABLE trash_rows; DROP TABLE wait_rows;"
+                       "DELETE FROM meta WHERE name GLOB 'sessions*' OR name GLOB 'locks*' OR name GLOB 'scripts*'"
+                       " OR name GLOB 'parts*' OR name GLOB 'trash*' OR name GLOB 'waits*';"
                        "PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE)"),
         0);
     sqlite3_close(db);
@@ -97,7 +99,7 @@ static void a_file_of_version_1_is_upgraded(void **state)
     store_close(s);
     sqlite3 *db;
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-    assert_int_equal(number(db, "PRAGMA user_version"), 2);
+    assert_int_equal(number(db, "PRAGMA user_version"), 3);
     assert_int_equal(number(db, "SELECT count(*) FROM sessions"), 0);
     assert_int_equal(number(db, "SELECT count(*) FROM locks"), 0);
     sqlite3_close(db);
