@@ -105,7 +105,7 @@ static const struct config_setting settings[] = {
     {"disk_reserve_bytes", SETTING_BYTES64, false, FIELD(disk_reserve_bytes), 0, UINT64_MAX / 2, "64m",
      "With less free space on the disk, writes other than deletes are refused with MISCONF."},
     {"disk_timeout_ms", SETTING_MS, false, FIELD(disk_timeout_ms), 0, 86400000, "30000",
-     "A node whose log has not been written for so long, though it should, exits; 0: it waits for ever."},
+     "A node whose disk does not answer for so long exits; 0: it waits for ever."},
     {"log_level", SETTING_LEVEL, true, FIELD(log_level), 0, 0, "info", "error, warning, info or debug."},
     {"log_file", SETTING_TEXT, false, FIELD(log_file), 0, 4000, "", "File to log to. Default: standard error."},
     {"tcp_backlog", SETTING_COUNT, false, FIELD(tcp_backlog), 1, 65535, "511", "Clients that may wait to be accepted."},

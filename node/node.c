@@ -100,17 +100,17 @@ static void on_die(void *ctx, enum node_exit status, const char *why)
     _exit((int)status);
 }
 
-/* Nothing written for so long though there is something to write. What it would cost to wait: memory for everything the
- * others go on committing, and clients who take this node for a live one. */
+/* A disk that is asked and does not answer. What it would cost to wait: memory for everything the others go on
+ * committing, and clients who take this node for a live one. */
 static void watch_disk(struct node *n)
 {
-    struct replica_status s;
-    replica_status(n->cluster.replica, &s);
-    uint64_t ms = stall_look(&n->stall, uv_now(n->loop), s.durable < s.last, s.durable + s.syncs);
+    uint64_t begun, ended;
+    io_uv_calls(n->io, &begun, &ended);
+    uint64_t ms = stall_look(&n->stall, uv_now(n->loop), begun > ended, ended);
     if (n->config.disk_timeout_ms == 0 || ms < n->config.disk_timeout_ms)
         return;
     char why[128];
-    snprintf(why, sizeof why, "the disk has not answered for %.1f s: the log waits to be written", (double)ms / 1000);
+    snprintf(why, sizeof why, "the disk has not answered for %.1f s", (double)ms / 1000);
     on_die(n, NODE_EXIT_DISK, why);
 }
 

@@ -10,7 +10,7 @@ struct stall {
     uint64_t progress, looked_ms, ms;
 };
 
-/* Look again. waiting: something is to be written; progress: a number that changes whenever something was. For how
+/* Look again. waiting: an answer is due; progress: a number that changes with each answer. For how
  * long, in ms, it has been waiting without any. A process that was itself stopped, or a machine that slept, looks once
  * when it wakes up: that does not count as the disk's silence. */
 uint64_t stall_look(struct stall *s, uint64_t now_ms, bool waiting, uint64_t progress);

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,8 @@ struct io_uv {
     uv_loop_t *loop;
     struct links *links;
     void (*on_timer)(struct replica *replica);
-    int directory, lock; /* File descriptors, or -1. */
+    int directory, lock;                            /* File descriptors, or -1. */
+    atomic_uint_least64_t calls_begun, calls_ended; /* Writes and syncs. */
 
     pthread_mutex_t mutex; /* Guards the queues and stopping. */
     struct lane lanes[IO_LANES];
@@ -164,7 +166,7 @@ static int write_rest(struct io_file *f, struct iovec rest, uint64_t *offset)
     return 0;
 }
 
-static int file_pwritev(struct io_file *f, const struct iovec *iov, int n, uint64_t offset)
+static int write_all(struct io_file *f, const struct iovec *iov, int n, uint64_t offset)
 {
     while (n > 0) {
         ssize_t written = pwritev(f->fd, iov, n < PWRITEV_MAX ? n : PWRITEV_MAX, (off_t)offset);
@@ -185,9 +187,27 @@ static int file_pwritev(struct io_file *f, const struct iovec *iov, int n, uint6
     return 0;
 }
 
+static int file_pwritev(struct io_file *f, const struct iovec *iov, int n, uint64_t offset)
+{
+    atomic_fetch_add(&f->io->calls_begun, 1);
+    int rc = write_all(f, iov, n, offset);
+    atomic_fetch_add(&f->io->calls_ended, 1);
+    return rc;
+}
+
 static int file_sync(struct io_file *f)
 {
-    return fdatasync(f->fd) == 0 ? 0 : failed(&f->io->io, "sync", f->name);
+    atomic_fetch_add(&f->io->calls_begun, 1);
+    int rc = fdatasync(f->fd);
+    atomic_fetch_add(&f->io->calls_ended, 1);
+    return rc == 0 ? 0 : failed(&f->io->io, "sync", f->name);
+}
+
+void io_uv_calls(const struct io *io, uint64_t *ret_begun, uint64_t *ret_ended)
+{
+    const struct io_uv *u = io_uv_of(io);
+    *ret_ended = atomic_load(&u->calls_ended); /* First: it is never more than what has begun. */
+    *ret_begun = atomic_load(&u->calls_begun);
 }
 
 static int file_size(struct io_file *f, uint64_t *ret)

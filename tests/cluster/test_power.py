@@ -126,7 +126,7 @@ def test_hung_writes_on_follower():
 def test_hung_disk_is_given_up():
     """Slow is not dead, and who was stopped itself has not waited. A disk that does not answer is: the node says so, and its
     clients are not left hanging, though the process cannot go before the disk lets go of it."""
-    with DiskCluster(disk_timeout_ms=1500) as c:
+    with DiskCluster(disk_timeout_ms=1500, log_keep_entries=1000000, log_keep_bytes="256m") as c:
         sick = c.wait_leader()
         others = [n for n in c.nodes if n is not sick]
         with Load(c.nodes, per_node=1) as load:

@@ -37,7 +37,7 @@ static void progress_ends_it(void **state)
     assert_int_equal(looks(&s, &now_ms, true, true), 0);
 }
 
-static void nothing_to_write_is_no_silence(void **state)
+static void nothing_asked_is_no_silence(void **state)
 {
     (void)state;
     struct stall s = {0};
@@ -63,7 +63,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(silence_adds_up),
         cmocka_unit_test(progress_ends_it),
-        cmocka_unit_test(nothing_to_write_is_no_silence),
+        cmocka_unit_test(nothing_asked_is_no_silence),
         cmocka_unit_test(own_sleep_does_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
