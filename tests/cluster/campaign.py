@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""campaign.py [--seed N] [--minutes M] [--nodes N] - clusters of real nodes, one after another, each with five kinds of work
-going on while faults of every kind come and go, alone and two at a time; then everything that clients were told is checked
+"""campaign.py [--seed N] [--minutes M] [--nodes N] [--faults PART] - clusters of real nodes, one after another, each with five kinds of work
+going on while faults of every kind (or those with PART in their names) come and go, alone and two at a time; then everything that clients were told is checked
 (history.py), and that all nodes hold the same. Ends with a table. Exit code 1 when a check failed; the seed is printed.
 
 A seed decides which faults come, to whom and for how long. What they meet is decided by the machine: the same seed makes
@@ -57,8 +57,9 @@ def cluster_class():
 class Stage:
     """One cluster under faults: who is disturbed now, and what chance decides."""
 
-    def __init__(self, c, chance):
+    def __init__(self, c, chance, faults):
         self.c, self.chance = c, chance
+        self.faults = [f for f in faults if f.needs is None or getattr(c, f.needs)]
         self.busy = set()
         self.may_end = set()  # Nodes whose disks have failed, and who stop for it, now or a little later.
 
@@ -152,11 +153,11 @@ def sick_disk(how, stage):
     stage.give_back(nodes)
 
 
-def failing_disk(what, stage):
+def failing_disk(what, error, stage):
     nodes = stage.take(1, leader_first=0.7)
     stage.may_end |= set(nodes)
     for n in nodes:
-        stage.c.disk(n).fail("EIO", what)
+        stage.c.disk(n).fail(error, what)
     yield nodes
     for n in nodes:
         stage.c.disk(n).heal()
@@ -253,8 +254,9 @@ FAULTS = [
     Fault("power cut of all", 3, lambda s: power_cut(everyone, s), "disks"),
     Fault("slow sync", 2, lambda s: sick_disk(lambda d, chance: d.slow(chance.choice([5, 50, 400])), s), "disks"),
     Fault("hung disk", 2, lambda s: sick_disk(lambda d, chance: d.slow(3600000, chance.choice(["sync", "write"])), s), "disks"),
-    Fault("failing sync", 2, lambda s: failing_disk("sync", s), "disks"),
-    Fault("failing writes", 1, lambda s: failing_disk("write", s), "disks"),
+    Fault("failing sync", 2, lambda s: failing_disk("sync", "EIO", s), "disks"),
+    Fault("failing writes", 1, lambda s: failing_disk("write", "EIO", s), "disks"),
+    Fault("full disk", 2, lambda s: failing_disk("write", "ENOSPC", s), "disks"),
     Fault("cut off", 3, lambda s: links(cut_off, s), None),
     Fault("two parts", 2, lambda s: links(part, s), None),
     Fault("one-way holes", 3, lambda s: links(one_way_hole, s), None),
@@ -298,10 +300,9 @@ class Table:
 
 
 def choose(stage, n):
-    can = [f for f in FAULTS if f.needs is None or getattr(stage.c, f.needs)]
     chosen = []
-    while len(chosen) < n:
-        f = stage.chance.choices(can, [f.weight for f in can])[0]
+    while len(chosen) < min(n, len(stage.faults)):
+        f = stage.chance.choices(stage.faults, [f.weight for f in stage.faults])[0]
         if f not in chosen:
             chosen.append(f)
     return chosen
@@ -344,12 +345,12 @@ def settle(stage):
     wait_for(ready, READY_S, "all nodes to serve after the faults")
 
 
-def one_cluster(seed, n, rounds, table, say):
+def one_cluster(seed, n, rounds, table, say, faults):
     """A cluster with its own seed; raises Failed when a check did."""
     chance = random.Random(seed)
     pulse = Pulse()
     with cluster_class()(n=n) as c:
-        stage = Stage(c, chance)
+        stage = Stage(c, chance, faults)
         threads = Threads(seed)
         works = [kind(c.nodes, pulse) for kind in KINDS]
         for work in works:
@@ -383,12 +384,12 @@ def met(c):
     return seen
 
 
-def run(seed, clusters, table, say):
+def run(seed, clusters, table, say, faults=tuple(FAULTS)):
     """clusters: pairs of (number of nodes, rounds), as many as there is time for. None, or the failure in words."""
     for i, (n, rounds) in enumerate(clusters):
         say("cluster %d: %d nodes, seed %d" % (i + 1, n, seed + i))
         try:
-            one_cluster(seed + i, n, rounds, table, say)
+            one_cluster(seed + i, n, rounds, table, say, faults)
         except Failed as e:
             return "seed %d, %d nodes: %s" % (seed + i, n, e)
     return None
@@ -406,11 +407,15 @@ def main():
     parser.add_argument("--seed", type=int, default=cluster.SEED)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--nodes", type=int, choices=(3, 5), default=0)
+    parser.add_argument("--faults", default="")
     given = parser.parse_args()
+    faults = [f for f in FAULTS if given.faults in f.name]
+    if not faults:
+        parser.error("no fault's name has '%s' in it" % given.faults)
     table = Table()
     say = lambda text: print(text, flush=True)
     try:
-        failure = run(given.seed, until(time.monotonic() + 60 * given.minutes, given.nodes), table, say)
+        failure = run(given.seed, until(time.monotonic() + 60 * given.minutes, given.nodes), table, say, faults)
     except Exception:
         failure = traceback.format_exc()
     print(table.text("everything holds" if failure is None else "FAILED: " + failure))

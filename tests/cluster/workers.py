@@ -8,7 +8,7 @@ from cluster import PATIENCE, Failed, expect
 from wire import Lost, ReplyError, Wire
 
 # Codes after which the same serial is sent again: not done, or nobody can tell.
-AGAIN = ("CLUSTERDOWN", "TRYAGAIN", "UNKNOWN", "OVERLOADED", "LOADING", "UNBLOCKED")
+AGAIN = ("CLUSTERDOWN", "TRYAGAIN", "UNKNOWN", "OVERLOADED", "LOADING", "MISCONF", "UNBLOCKED")
 
 
 class Session:
