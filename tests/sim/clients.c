@@ -2,11 +2,13 @@
 #include "tests/sim/clients.h"
 #include "tests/sim/nodes.h"
 #include "tests/sim/profile.h"
+#include "tests/sim/words.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define DEADLINE_SLACK_MS 150
+#define WORKLOADS_MAX 16
 
 enum queue { QUEUE_WRITES, QUEUE_READS };
 
@@ -29,8 +31,8 @@ static bool quiet;
 static uint64_t calm_us; /* Since when; UINT64_MAX: not yet. */
 static uint64_t answers, order;
 
-const struct workload *const workloads[] = {&work_counter, &work_register, &work_set, &work_pair,
-                                            &work_ttl,     &work_pipeline, NULL};
+const struct workload *const workloads[] = {&work_counter,  &work_register, &work_set,  &work_pair, &work_ttl,
+                                            &work_pipeline, &work_once,     &work_lock, &work_bank, NULL};
 
 struct conn *conn_ref(struct conn *c)
 {
@@ -103,6 +105,35 @@ static void end_op(struct op *op, enum op_end how)
     free(op);
 }
 
+/* The connection breaks: what was asked may have been done. */
+static void hang_up(int k)
+{
+    struct client *c = &clients[k];
+    while (c->first != NULL) {
+        struct op *op = pop(c);
+        enum op_end how = op->held ? OP_REFUSED : OP_UNKNOWN;
+        end_op(op, how);
+    }
+    leave(k);
+}
+
+/* The client hangs up; its node notices, and takes a request out of the queue of the lock it waits for. */
+static void lose_patience(struct event *e)
+{
+    int k = (int)e->a;
+    struct client *c = &clients[k];
+    if (c->conn == NULL || c->first == NULL || c->first->ask_order != e->b)
+        return; /* It has its answer. */
+    struct node *n = as_node(c->node);
+    size_t waiting = requests_n_waiting(n);
+    c->conn->client = -1;
+    requests_gone(n, c->conn);
+    c->first->left_queue = requests_n_waiting(n) < waiting;
+    say("client %d, %s: hangs up%s", k, c->work->name, c->first->left_queue ? " while it waits" : "");
+    node_wants_turn(c->node);
+    hang_up(k);
+}
+
 /* ---- Asking ---- */
 
 /* 0, or requests' refusal. */
@@ -163,6 +194,11 @@ static void add_op(int k, uint64_t deadline_ms)
     c->work->choose(op);
     *c->last = op;
     c->last = &op->next;
+    if (op->patience_us == 0)
+        return;
+    struct event *e = world_in(op->patience_us, c->node, lose_patience);
+    e->a = (uint64_t)k;
+    e->b = op->ask_order;
 }
 
 /* What has been sent to a node arrives: at once, or when it wakes up from a pause. */
@@ -243,7 +279,8 @@ void conn_answer(struct conn *conn, const uint8_t *outcome, size_t len)
 
 void conn_fail(struct conn *conn, enum request_failure why)
 {
-    static const char *const words[] = {"no leader", "no quorum", "no link", "unknown", "no space", "stopping"};
+    static const char *const words[] = {"no leader", "no quorum", "no link",   "unknown",
+                                        "no space",  "stopping",  "unblocked", "unblocked by a client"};
     struct client *c = client_of(conn);
     if (c == NULL)
         return;
@@ -255,20 +292,8 @@ void conn_fail(struct conn *conn, enum request_failure why)
     trace((uint64_t)k << 32 ^ (uint64_t)why);
     say("client %d, %s: n%d fails its request %llu: %s", k, op->work->name, c->node + 1,
         (unsigned long long)op->ask_order, words[why]);
-    end_op(op, why == REQUEST_UNKNOWN ? OP_UNKNOWN : OP_REFUSED);
+    end_op(op, why == REQUEST_UNKNOWN || why == REQUEST_UNBLOCKED ? OP_UNKNOWN : OP_REFUSED);
     answered(k);
-}
-
-/* The connection breaks: what was asked may have been done. */
-static void hang_up(int k)
-{
-    struct client *c = &clients[k];
-    while (c->first != NULL) {
-        struct op *op = pop(c);
-        enum op_end how = op->held ? OP_REFUSED : OP_UNKNOWN;
-        end_op(op, how);
-    }
-    leave(k);
 }
 
 void clients_node_ended(int i)
@@ -291,7 +316,8 @@ void clients_check_deadlines(int i)
         const struct client *c = &clients[k];
         if (c->conn == NULL || c->node != i || c->first == NULL || c->first->held)
             continue;
-        if (now_ms > c->first->deadline_ms + DEADLINE_SLACK_MS && n->paused_until_us + 1000000 < world.now_us)
+        if (now_ms > c->first->deadline_ms + c->first->wait_ms + DEADLINE_SLACK_MS &&
+            n->paused_until_us + 1000000 < world.now_us)
             fail("client %d has had no answer from n%d since its deadline %llu ms ago", k, i + 1,
                  (unsigned long long)(now_ms - c->first->deadline_ms));
     }
@@ -299,17 +325,40 @@ void clients_check_deadlines(int i)
 
 /* ---- A run ---- */
 
+/* Which workloads a run has: some of them, so that those have more clients. */
+static void draw_workloads(void)
+{
+    static const struct workload *all[WORKLOADS_MAX];
+    size_t n = 0, n_all = 0;
+    while (workloads[n_all] != NULL)
+        n_all++;
+    for (size_t i = 0; i < n_all; i++)
+        if (percent(CHANCE_PROFILE, 45))
+            all[n++] = workloads[i];
+    if (n == 0)
+        all[n++] = workloads[below(CHANCE_PROFILE, n_all)];
+    for (size_t k = 0; k < CLIENTS; k++)
+        clients[k].work = all[k % n];
+}
+
+bool workload_runs(const struct workload *w)
+{
+    for (size_t k = 0; k < CLIENTS; k++)
+        if (clients[k].work == w)
+            return true;
+    return false;
+}
+
 void clients_begin(void)
 {
-    size_t n = 0;
-    while (workloads[n] != NULL)
-        workloads[n++]->begin();
     memset(clients, 0, sizeof clients);
+    draw_workloads();
+    for (size_t i = 0; workloads[i] != NULL; i++)
+        workloads[i]->begin();
     quiet = false;
     calm_us = UINT64_MAX;
     answers = order = 0;
     for (int k = 0; k < CLIENTS; k++) {
-        clients[k].work = workloads[(size_t)k % n];
         clients[k].last = &clients[k].first;
         think(k);
     }
@@ -336,7 +385,8 @@ void clients_finish(void)
         if (clients[k].conn != NULL)
             fail("client %d never had an answer", k);
     for (size_t i = 0; workloads[i] != NULL; i++)
-        workloads[i]->finish();
+        if (workload_runs(workloads[i]))
+            workloads[i]->finish();
 }
 
 void clients_end(void)
@@ -377,18 +427,30 @@ struct bytes padded(uint64_t number)
     return (struct bytes){(const uint8_t *)text, len + more};
 }
 
-struct outcome state_answer(int node, enum command_op op, const char *key)
+static struct outcome read_state(int node, struct command_buf *buf)
 {
     static struct outcome_buf out;
-    struct command_buf buf = {0};
     struct outcome o;
     size_t used;
-    struct bytes arg = text_of(key);
     out.len = 0;
-    command_add(&buf, op, 0, NULL, 0, &arg, 1);
-    if (store_read(nodes[node].cluster.store, buf.base, buf.len, 0, &out, &used) != 0 ||
+    if (store_read(nodes[node].cluster.store, buf->base, buf->len, 0, &out, &used) != 0 ||
         outcome_next(out.base, out.len, &o) == 0)
         fail("n%d cannot read its state", node + 1);
-    command_buf_release(&buf);
+    command_buf_release(buf);
     return o;
+}
+
+struct outcome state_answer(int node, enum command_op op, const char *key)
+{
+    struct command_buf buf = {0};
+    struct bytes arg = text_of(key);
+    command_add(&buf, op, 0, NULL, 0, &arg, 1);
+    return read_state(node, &buf);
+}
+
+struct outcome state_words(int node, size_t n, const char *const *words)
+{
+    struct command_buf buf = {0};
+    words_encode(&buf, n, words);
+    return read_state(node, &buf);
 }

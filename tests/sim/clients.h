@@ -18,8 +18,11 @@ struct op {
     const struct workload *work;
     int client, node;
     bool is_write, held;
+    bool left_queue;                /* It waited for a lock when its client hung up. */
     uint64_t began_us, deadline_ms; /* The latter on its node's clock. */
     uint64_t ask_order;             /* When it began, in an order of all askings and answers. */
+    uint64_t wait_ms;               /* How much later than its deadline the answer may come: it waits for a lock. */
+    uint64_t patience_us;           /* The client hangs up that long after asking; 0: it does not. */
     /* The workload's own: */
     int kind;
     uint64_t key, value, floor;
@@ -42,8 +45,11 @@ struct workload {
     /* For the reader: one line about what happened. May be NULL. */
     void (*describe)(char *text, size_t bytes);
 };
-extern const struct workload work_counter, work_register, work_set, work_pair, work_ttl, work_pipeline;
+extern const struct workload work_counter, work_register, work_set, work_pair, work_ttl, work_pipeline, work_once,
+    work_lock, work_bank;
 extern const struct workload *const workloads[];
+/* Does it take part in this run? */
+bool workload_runs(const struct workload *w);
 
 void clients_begin(void);
 void clients_end(void);
@@ -65,3 +71,4 @@ uint64_t number_in(const struct op *op, const uint8_t *outcome, size_t len);
 struct bytes padded(uint64_t number);
 /* What a node has for one read command, asked of its state directly. */
 struct outcome state_answer(int node, enum command_op op, const char *key);
+struct outcome state_words(int node, size_t n, const char *const *words);

@@ -5,6 +5,7 @@
 #include "tests/sim/net.h"
 #include "tests/sim/profile.h"
 #include "tests/sim/world.h"
+#include "node/scripts.h"
 #include "raft/frames.h"
 #include <stddef.h>
 #include <stdio.h>
@@ -262,7 +263,8 @@ static int open_cluster(struct sim_node *n, char error[256])
                   .cluster_id = cluster_id,
                   .cache_bytes = profile.cache_bytes,
                   .flush_rows = 1000,
-                  .checkpoint_bytes = profile.checkpoint_bytes},
+                  .checkpoint_bytes = profile.checkpoint_bytes,
+                  .script_host = &scripts_host},
         .replica = {.id = (uint64_t)n->index + 1,
                     .members = members,
                     .n_members = (size_t)n_nodes,
@@ -351,6 +353,7 @@ static void tear_down(struct sim_node *n)
     replica_close(n->cluster.replica);
     store_abandon(n->cluster.store);
     outcome_buf_release(&n->cluster.outcomes);
+    free(n->cluster.events);
     memset(&n->cluster, 0, sizeof n->cluster);
 }
 
