@@ -22,6 +22,17 @@ build = {
   type = "builtin",
   modules = {
     ["state"] = "lua/state.lua",
+    ["state.changes"] = "lua/state/changes.lua",
+    ["state.check"] = "lua/state/check.lua",
+    ["state.client"] = "lua/state/client.lua",
+    ["state.counters"] = "lua/state/counters.lua",
+    ["state.keys"] = "lua/state/keys.lua",
+    ["state.link"] = "lua/state/link.lua",
+    ["state.lists"] = "lua/state/lists.lua",
+    ["state.locks"] = "lua/state/locks.lua",
+    ["state.semaphores"] = "lua/state/semaphores.lua",
+    ["state.ttl"] = "lua/state/ttl.lua",
+    ["state.values"] = "lua/state/values.lua",
     ["state.core"] = {
       sources = {
         "lua/core.c",
@@ -32,6 +43,7 @@ build = {
         "node/client/channel.c",
         "node/client/client.c",
         "node/client/fields.c",
+        "node/client/keeper.c",
         "node/client/seat.c",
         "node/resp/digits.c",
         "node/resp/value.c",
@@ -40,7 +52,7 @@ build = {
       defines = { "_GNU_SOURCE", 'HOLDFAST_VERSION="scm"' },
       incdirs = { ".", "$(JANSSON_INCDIR)" },
       libdirs = { "$(JANSSON_LIBDIR)" },
-      libraries = { "jansson" },
+      libraries = { "jansson", "pthread" },
     },
   },
 }

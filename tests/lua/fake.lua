@@ -103,15 +103,17 @@ function fake.new(environment)
     now_ms = function() return wire.now_ms end,
     pause = function(ms) wire.now_ms = wire.now_ms + ms end,
   }, { __index = real })
-  local path = assert(package.searchpath("state", package.path))
   local allowed = { os = setmetatable({ getenv = function(name)
     return environment and environment[name]
   end }, { __index = os }) }
+  local loaded, strict = { ["state.core"] = core }, nil
   function allowed.require(name)
-    assert(name == "state.core")
-    return core
+    if loaded[name] == nil then
+      loaded[name] = assert(loadfile(assert(package.searchpath(name, package.path)), "t", strict))()
+    end
+    return loaded[name]
   end
-  local strict = setmetatable(allowed, {
+  strict = setmetatable(allowed, {
     __index = function(_, name)
       return _G[name] ~= nil and _G[name] or error("reads the global " .. tostring(name), 2)
     end,
@@ -119,7 +121,7 @@ function fake.new(environment)
       error("sets the global " .. tostring(name), 2)
     end,
   })
-  return assert(loadfile(path, "t", strict))(), wire
+  return allowed.require("state"), wire
 end
 
 return fake
