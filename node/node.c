@@ -6,11 +6,11 @@
  * so that nothing waits for the next turn. */
 #include "node/node.h"
 #include "node/cluster.h"
+#include "node/diskwatch.h"
 #include "node/join.h"
 #include "node/log.h"
 #include "node/tokens.h"
 #include "node/scripts.h"
-#include "node/stall.h"
 #include "raft/io_uv.h"
 #include "raft/link.h"
 #include <assert.h>
@@ -53,7 +53,7 @@ struct node {
     unsigned open_handles; /* Of the six above. */
     bool closing, links_closed;
 
-    struct stall stall;
+    struct diskwatch *diskwatch; /* NULL: none was asked for. */
     uv_work_t work;
     enum node_work working;
     struct snapshot_info made;
@@ -100,18 +100,11 @@ static void on_die(void *ctx, enum node_exit status, const char *why)
     _exit((int)status);
 }
 
-/* A disk that is asked and does not answer. What it would cost to wait: memory for everything the others go on
- * committing, and clients who take this node for a live one. */
-static void watch_disk(struct node *n)
+/* What it would cost to wait: memory for everything the others go on committing, and clients who take this node for a
+ * live one. On the watch's thread. */
+static void on_silent_disk(void *ctx, const char *why)
 {
-    uint64_t begun, ended;
-    io_uv_calls(n->io, &begun, &ended);
-    uint64_t ms = stall_look(&n->stall, uv_now(n->loop), begun > ended, ended);
-    if (n->config.disk_timeout_ms == 0 || ms < n->config.disk_timeout_ms)
-        return;
-    char why[128];
-    snprintf(why, sizeof why, "the disk has not answered for %.1f s", (double)ms / 1000);
-    on_die(n, NODE_EXIT_DISK, why);
+    on_die(ctx, NODE_EXIT_DISK, why);
 }
 
 static void on_log(void *ctx, int level, const char *text)
@@ -302,7 +295,6 @@ static void on_housekeeping(uv_timer_t *h)
 {
     struct node *n = h->data;
     cluster_housekeep(&n->cluster);
-    watch_disk(n);
     check_state_when_due(n);
     if (n->cluster.promotion.done)
         note_promotion(n);
@@ -458,7 +450,12 @@ static int find_identity(struct node *n, char error[256])
 static int open_io(struct node *n, char error[256])
 {
     struct io_uv_options o = {.directory = n->config.data_dir, .loop = n->loop, .on_timer = replica_timer};
-    return io_uv_open(&o, error, &n->io) == 0 ? 0 : NODE_EXIT_DATA_DIR;
+    if (io_uv_open(&o, error, &n->io) != 0)
+        return NODE_EXIT_DATA_DIR;
+    unsigned ms = n->config.disk_timeout_ms;
+    if (ms != 0 && diskwatch_start(n->io, ms, on_silent_disk, n, &n->diskwatch) != 0)
+        return NODE_EXIT_INTERNAL;
+    return 0;
 }
 
 /* The first members, or those whom a joining node may ask. */
@@ -632,6 +629,7 @@ void node_close(struct node *n)
            (replica != NULL && replica_busy(replica)))
         uv_run(n->loop, UV_RUN_ONCE);
     cluster_close(&n->cluster); /* Joins the flusher, which may call store_notify() until then. */
+    diskwatch_stop(n->diskwatch);
     io_uv_close(n->io);
     close_handles(n);
     free(n);

@@ -5,7 +5,7 @@ import random
 import tempfile
 import time
 
-from cluster import SEED, Failed, expect, wait_for
+from cluster import PATIENCE, SEED, Failed, expect, wait_for
 from disks import DiskCluster, mounted
 from load import Load
 from wire import Lost, ReplyError
@@ -154,6 +154,26 @@ def test_hung_disk_is_given_up():
             c.wait_ready()
             load.wait_going_on(c.nodes, time.monotonic())
         load.check(counter(c))
+        c.wait_same_state()
+
+
+def test_vote_that_hangs():
+    """A vote is stored before it is given, by the thread that serves clients: they are not left hanging either."""
+    with DiskCluster(disk_timeout_ms=1500) as c:
+        leader = c.wait_leader()
+        sick = c.followers()[0]
+        with sick.wire(30) as w:
+            expect(w.call("GET", "k") is None, "before")
+            c.disk(sick).slow(HUNG_MS)
+            leader.kill()
+            wait_for(lambda: "the disk has not answered" in sick.log_text(), 20, "%s to give its disk up" % sick)
+            expect(w.at_eof(20 * PATIENCE), "a client of the node that has ended is left hanging")
+        c.disk(sick).heal()
+        code = sick.wait_exit()
+        expect(code == EXIT_DISK, "%s ended with %s", sick, code)
+        sick.start()
+        leader.start()
+        c.wait_ready()
         c.wait_same_state()
 
 
