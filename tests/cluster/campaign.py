@@ -124,6 +124,17 @@ def drain(stage):
     stage.give_back(done)
 
 
+def hand_over(stage):
+    """Leadership is asked to move, a few times in a row."""
+    for _ in range(3):
+        try:
+            stage.chance.choice(stage.c.nodes).call("MEMBER", "TRANSFER", timeout=3)
+        except (cluster.Lost, cluster.ReplyError):  # No leader now, or that node is down.
+            pass
+        time.sleep(0.2 * stage.chance.random())
+    yield stage.c.nodes
+
+
 def pause(n_of, stage):
     nodes = stage.take(n_of(len(stage.c.nodes)))
     for n in nodes:
@@ -246,6 +257,7 @@ FAULTS = [
     Fault("kill a majority", 2, lambda s: kill(majority, s), None),
     Fault("kill all", 1, lambda s: kill(everyone, s), None),
     Fault("rolling restart", 1, drain, None),
+    Fault("leadership moves", 2, hand_over, None),
     Fault("stop one", 3, lambda s: pause(one, s), None),
     Fault("stop a majority", 1, lambda s: pause(majority, s), None),
     Fault("stop all", 1, lambda s: pause(everyone, s), None),
