@@ -58,7 +58,7 @@ void replica_refused(struct replica *r, uint64_t by, const struct frame_greeting
             "the right data directory back, or start a new node in its place, with an empty directory and --join "
             "ADDRESS --replace %llu",
             other, self, g->text, self);
-    else if (g->code == FRAME_REFUSED_MEMBER && r->is_member &&
+    else if (g->code == FRAME_REFUSED_MEMBER && (r->is_member || !r->joins) &&
              g->configuration > r->raft.configuration_committed_index)
         replica_expel(r, "node %llu was removed from its cluster, says node %llu", self, other);
 }

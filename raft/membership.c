@@ -295,7 +295,7 @@ static void remember_peer(struct replica *r, uint64_t id)
     r->peers[r->n_peers++] = id;
 }
 
-static void remember_peers(struct replica *r)
+void membership_remember_peers(struct replica *r)
 {
     const struct raft_configuration *c = &r->raft.configuration;
     for (unsigned i = 0; i < c->n; i++)
@@ -310,7 +310,7 @@ void replica_follow_members(struct replica *r)
 {
     const struct raft_configuration *c = &r->raft.configuration;
     forget_peers(r);
-    remember_peers(r);
+    membership_remember_peers(r);
     for (unsigned i = 0; i < c->n; i++)
         if (c->servers[i].id != r->id)
             r->io->ops->peer(r->io, c->servers[i].id, c->servers[i].address);
@@ -319,10 +319,11 @@ void replica_follow_members(struct replica *r)
             r->io->ops->peer(r->io, r->contacts[i].id, r->contacts[i].address);
 }
 
-void membership_start(struct replica *r)
+/* Not what the core says: of the lists that are in the log it takes the last but one for committed before they are
+ * applied again one by one, the oldest first. */
+void membership_start(struct replica *r, const struct raft_configuration *applied)
 {
-    r->is_member = is_named(&r->raft.configuration_committed, r->id);
-    remember_peers(r); /* A link may come up before the first timer. */
+    r->is_member = applied != NULL && is_named(applied, r->id);
 }
 
 void membership_committed(struct replica *r, const struct raft_configuration *c)

@@ -374,6 +374,7 @@ static void take_contacts(struct replica *r, const struct replica_options *o)
 
 static int own_address(struct replica *r, const struct replica_options *o, char error[256])
 {
+    r->joins = o->joins;
     if (o->joins) {
         take_contacts(r, o);
         return 0;
@@ -425,7 +426,7 @@ int replica_open(const struct replica_options *o, char error[256], struct replic
     rc = start_core(r, o, error);
     if (rc != 0)
         goto fail;
-    membership_start(r);
+    membership_remember_peers(r); /* A link may come up before the first timer. */
     r->armed_ms = replica_now(r);
     o->io->ops->timer(o->io, r->armed_ms);
     *ret = r;

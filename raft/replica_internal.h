@@ -99,6 +99,7 @@ struct replica {
     size_t n_peers;
     struct replica_member contacts[REPLICA_MEMBERS_MAX]; /* Whom a joining node was told of. */
     size_t n_contacts;
+    bool joins;            /* Not one of the first members. */
     bool is_member;        /* By the last committed list. */
     char change_words[64]; /* The last change of members that was begun here. */
 
@@ -122,8 +123,9 @@ void replica_address_of(const struct replica *r, uint64_t id, char ret[REPLICA_A
 /* membership.c */
 /* Keep a link to every member but ourselves, and to nobody else. */
 void replica_follow_members(struct replica *r);
-/* The core has started: what does its list say of us? */
-void membership_start(struct replica *r);
+void membership_remember_peers(struct replica *r);
+/* The list that stands in the owner's state (NULL: none). */
+void membership_start(struct replica *r, const struct raft_configuration *applied);
 /* A list of members is committed (or came with a snapshot); the core is told next. */
 void membership_committed(struct replica *r, const struct raft_configuration *c);
 

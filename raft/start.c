@@ -131,6 +131,7 @@ static int feed_start(struct replica *r, const struct replica_options *o, struct
             raft_free(entries);
             return rc;
         }
+        membership_start(r, &metadata.configuration);
         event.start.metadata = &metadata; /* Its configuration is the core's from here on. */
     }
     r->snapshot_given = o->applied;

@@ -40,7 +40,7 @@ def insist(cluster, *words, deadline_s=30):
             except Lost:
                 continue
             except ReplyError as e:
-                if "is a voter already" in str(e) or "is not a member" in str(e):
+                if "already" in str(e) or "is not a member" in str(e):
                     return {"id": words[-1]}
         return None
 

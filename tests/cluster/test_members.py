@@ -1,4 +1,5 @@
 """The members change while the cluster serves."""
+import shutil
 import signal
 import time
 
@@ -28,9 +29,9 @@ def test_a_learner_stays_one():
         new = c.newcomer(4).join(c.nodes[0], learner="yes")
         wait_for(lambda: new.call("SET", "k", "v") == "OK", 15, "a write by the learner")
         expect(voters(c.nodes[0]) == [1, 2, 3], "a learner became a voter by itself")
-        c.nodes[1].call("MEMBER", "PROMOTE", 4)
+        insist(c, "PROMOTE", 4)
         wait_voters(c, [1, 2, 3, 4])
-        c.nodes[1].call("MEMBER", "DEMOTE", 4)
+        insist(c, "DEMOTE", 4)
         wait_voters(c, [1, 2, 3])
         new.kill()
         new.start()
@@ -51,6 +52,9 @@ def test_a_removed_node_ends():
         expect(asked.call("SET", "k", "v") == "OK", "the two that are left")
         leader.start()
         expect(leader.wait_exit() == EXIT_EXPELLED, "it came back")
+        shutil.rmtree(leader.dir)
+        leader.start()
+        expect(leader.wait_exit() == EXIT_EXPELLED, "it came back as if the cluster were to begin")
 
 
 def grow_and_shrink(c, load):

@@ -326,6 +326,21 @@ static void a_node_joins_by_a_snapshot(void **state)
     for_seeds(5, by_snapshot);
 }
 
+/* Its state was never written: the log is applied anew, and begins with lists that do not name it yet. */
+static void a_node_that_joined_starts_again_from_its_log(void **state)
+{
+    (void)state;
+    begin((struct fakecluster_options){.n = 4, .founders = 3, .seed = 4});
+    join(4);
+    do_change(CHANGE_PROMOTE, 4);
+    do_change(CHANGE_DEMOTE, 4);
+    check(fakecluster_until(c, members_agree, NULL, WAIT_MS));
+    fakecluster_kill(c, 4);
+    check(fakecluster_start(c, 4, NULL) == 0);
+    check(fakecluster_until(c, members_agree, NULL, WAIT_MS));
+    check(!fakecluster_expelled(c, 4));
+}
+
 static void an_address_changes(void **state)
 {
     (void)state;
@@ -382,6 +397,9 @@ static void storm(uint64_t with_seed)
     fakecluster_calm(c);
     propose(5);
     check(fakecluster_until(c, members_agree, NULL, INSTALLED_MS));
+    struct replica_status s = status(leader());
+    for (size_t i = 0; i < s.n_members; i++)
+        check(!fakecluster_expelled(c, s.members[i].member.id));
 }
 
 static void storms_break_no_promise(void **state)
@@ -403,6 +421,7 @@ int main(void)
         TEST(the_last_voter_stays),
         TEST(an_uncommitted_change_is_undone),
         TEST(a_node_joins_by_a_snapshot),
+        TEST(a_node_that_joined_starts_again_from_its_log),
         TEST(an_address_changes),
         TEST(storms_break_no_promise),
     };
