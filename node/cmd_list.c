@@ -2,6 +2,8 @@
 #include "node/commands.h"
 #include "node/reply.h"
 #include "store/list.h"
+#include "store/number.h"
+#include <math.h>
 #include <sys/random.h>
 
 /* The request's own arguments, from the first-th on, are the command's. */
@@ -239,6 +241,70 @@ int encode_lmpop(struct encoding *e)
         return -1;
     put_num(e, count);
     return put_args(e, OP_LMPOP, 2, (size_t)keys);
+}
+
+/* ---- Those that wait ---- */
+
+/* Seconds, with a fraction; 0 for ever. In ms, rounded up. */
+static int put_timeout(struct encoding *e, size_t i)
+{
+    long double seconds;
+    const struct resp_arg *arg = &e->argv[i];
+    if (!number_read_long_double(arg->base, arg->len, &seconds))
+        return encode_refuse(e, REPLY_TIMEOUT_NOT_FLOAT);
+    if (seconds < 0)
+        return encode_refuse(e, REPLY_TIMEOUT_NEGATIVE);
+    if (seconds > (long double)(INT64_MAX / 1000))
+        return encode_refuse(e, REPLY_TIMEOUT_RANGE);
+    put_num(e, (int64_t)ceill(seconds * 1000));
+    e->blocks = true;
+    return 0;
+}
+
+static int bpop(struct encoding *e, enum list_where where)
+{
+    put_num(e, where);
+    if (put_timeout(e, e->argc - 1) != 0)
+        return -1;
+    put_num(e, -1);
+    return put_args(e, OP_BPOP, 1, e->argc - 2);
+}
+
+int encode_blpop(struct encoding *e)
+{
+    return bpop(e, LIST_HEAD);
+}
+
+int encode_brpop(struct encoding *e)
+{
+    return bpop(e, LIST_TAIL);
+}
+
+int encode_blmove(struct encoding *e)
+{
+    if (put_where(e, 3) != 0 || put_where(e, 4) != 0 || put_timeout(e, 5) != 0)
+        return -1;
+    return put_args(e, OP_BMOVE, 1, 2);
+}
+
+int encode_brpoplpush(struct encoding *e)
+{
+    put_num(e, LIST_TAIL);
+    put_num(e, LIST_HEAD);
+    return put_timeout(e, 3) != 0 ? -1 : put_args(e, OP_BMOVE, 1, 2);
+}
+
+int encode_blmpop(struct encoding *e)
+{
+    int64_t keys, count, timeout_ms;
+    if (put_timeout(e, 1) != 0)
+        return -1;
+    timeout_ms = e->nums[--e->n_nums]; /* It goes behind where. */
+    if (mpop(e, 2, &keys, &count) != 0)
+        return -1;
+    put_num(e, timeout_ms);
+    put_num(e, count);
+    return put_args(e, OP_BPOP, 3, (size_t)keys);
 }
 
 /* ---- Hashes ---- */

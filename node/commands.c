@@ -27,6 +27,7 @@ _Static_assert(sizeof(struct bytes) == sizeof(struct resp_arg) &&
 #define CONN (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_CONNECTION)
 #define STR ROW_STRING
 #define LIST ROW_LIST
+#define BLOCK (ROW_NOSCRIPT | ROW_BLOCKING)
 #define HASH ROW_HASH
 #define SCRIPT (ROW_NOSCRIPT | ROW_SCRIPTING)
 #define ALONE (ROW_NOSCRIPT | ROW_NO_MULTI) /* Renews or ends sessions. */
@@ -138,6 +139,16 @@ static const struct command_row rows[] = {
      "Move an element from an end of a list to an end of another"},
     {"rpoplpush", 3, W | OOM | LIST, 1, 2, 1, KEYS_RW_ACCESS_DELETE, DATA(encode_rpoplpush), "list", "1.2.0", "O(1)",
      "Move an element from the tail of a list to the head of another"},
+    {"blpop", -3, W | BLOCK | LIST, 1, -2, 1, KEYS_RW_ACCESS_DELETE, DATA(encode_blpop), "list", "2.0.0",
+     "O(N) in the keys", "Take an element from the head of the first list that has one, or wait for it"},
+    {"brpop", -3, W | BLOCK | LIST, 1, -2, 1, KEYS_RW_ACCESS_DELETE, DATA(encode_brpop), "list", "2.0.0",
+     "O(N) in the keys", "Take an element from the tail of the first list that has one, or wait for it"},
+    {"blmove", 6, W | OOM | BLOCK | LIST, 1, 2, 1, KEYS_RW_ACCESS_DELETE, DATA(encode_blmove), "list", "6.2.0", "O(1)",
+     "Move an element from an end of a list to an end of another, or wait for one"},
+    {"brpoplpush", 4, W | OOM | BLOCK | LIST, 1, 2, 1, KEYS_RW_ACCESS_DELETE, DATA(encode_brpoplpush), "list", "2.2.0",
+     "O(1)", "Move an element from the tail of a list to the head of another, or wait for one"},
+    {"blmpop", -5, W | BLOCK | LIST, NO_KEYS, DATA(encode_blmpop), "list", "7.0.0",
+     "O(N) in the keys and the elements popped", "Take elements from the first list that has some, or wait for them"},
 
     /* Hashes. */
     {"hset", -4, W | OOM | F | HASH, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_hset), "hash", "2.0.0", "O(1) for each field",

@@ -153,6 +153,11 @@ int encode_scan_options(struct encoding *e, size_t i, struct bytes *ret_glob, in
 
 /* The handlers, by file. */
 int encode_append(struct encoding *e);
+int encode_blmove(struct encoding *e);
+int encode_blmpop(struct encoding *e);
+int encode_blpop(struct encoding *e);
+int encode_brpop(struct encoding *e);
+int encode_brpoplpush(struct encoding *e);
 int encode_cas(struct encoding *e);
 int encode_copy(struct encoding *e);
 int encode_dbsize(struct encoding *e);

@@ -125,7 +125,7 @@
 #define REPLY_STALE_TOKEN "STALETOKEN %.*s"
 #define REPLY_LOCK_PERMITS "ERR the lock is in use with another number of permits: %.*s"
 #define REPLY_TOO_MANY_LOCKS "ERR the session has as many locks as it may"
-#define REPLY_QUEUE_FULL "OVERLOADED as many as may wait for this lock already; nothing was done"
+#define REPLY_QUEUE_FULL "OVERLOADED as many as may wait for this already; nothing was done"
 #define REPLY_LOCK_NAME "ERR the name of a lock has 1 to %d bytes"
 #define REPLY_TOKEN "ERR a token is a positive integer"
 #define REPLY_PERMITS "ERR permits: 1 to m of m, which is up to %d"

@@ -243,7 +243,8 @@ static bool op_frees_space(uint8_t op)
 {
     return !command_is_write(op) || op == OP_NOP || op == OP_DEL || op == OP_GETDEL || op == OP_DELIF ||
            op == OP_FLUSHALL || op == OP_SESSION_KEEPALIVE || op == OP_SESSION_CLOSE || op == OP_LOCK_RELEASE ||
-           op == OP_LOCK_LEAVE;
+           op == OP_LOCK_LEAVE || op == OP_POP || op == OP_LREM || op == OP_LTRIM || op == OP_LMPOP ||
+           op == OP_WAIT_TAKE || op == OP_WAIT_LEAVE || op == OP_HDEL;
 }
 
 /* What stands in a frame (ONCE, GUARD, or one in the other) decides. */
@@ -447,7 +448,23 @@ bool requests_idle(const struct requests *q)
 static void leave_queue(void *ctx, struct bytes name, uint64_t session, uint64_t token)
 {
     const int64_t nums[] = {(int64_t)session, (int64_t)token};
-    requests_post(ctx, OP_LOCK_LEAVE, nums, 2, name);
+    if (name.len == 0)
+        requests_post(ctx, OP_WAIT_LEAVE, nums + 1, 1, name);
+    else
+        requests_post(ctx, OP_LOCK_LEAVE, nums, 2, name);
+}
+
+/* Where it cannot be taken in, nobody takes the offer, and it goes back. */
+static void take_offer(void *ctx, struct conn *conn, uint64_t token)
+{
+    struct requests *q = ctx;
+    const int64_t num = (int64_t)token;
+    long at = command_add(gather_buf(q, &q->gather_writes, true), OP_WAIT_TAKE, 0, &num, 1, NULL, 0);
+    if (at < 0 || take_in(q, &q->gather_writes, true, conn, at, q->now_ms(q->ctx) + WAITERS_TAKE_MS) != 0) {
+        leave_queue(q, (struct bytes){.len = 0}, 0, token);
+        conn_fail(conn, REQUEST_UNBLOCKED);
+    }
+    conn_unref(conn);
 }
 
 void requests_init(struct requests *q, struct replica *replica, struct store *store, uint64_t self, uint64_t start)
@@ -459,7 +476,7 @@ void requests_init(struct requests *q, struct replica *replica, struct store *st
     q->next_seq = 1;
     q->next_read_id = (start << 32) + 1; /* A leader may answer what an earlier start of this node asked. */
     q->foreign_last = &q->foreign;
-    waiters_init(&q->waiters, store, leave_queue, q);
+    waiters_init(&q->waiters, store, leave_queue, take_offer, q);
     struct batch_list *all[] = {&q->unsent_writes, &q->flying_writes, &q->unsent_reads, &q->round_reads,
                                 &q->remote_reads};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

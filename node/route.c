@@ -400,7 +400,7 @@ static void events_told(struct requests *q, const uint8_t *payload, size_t len)
     for (; len >= 16; payload += 16, len -= 16) {
         const struct store_event e = {.kind = (enum store_event_kind)little_u64(payload),
                                       .token = little_u64(payload + 8)};
-        if (e.kind <= STORE_LOCK_ORPHANED)
+        if (e.kind != STORE_LOCK_BROKEN && e.kind <= STORE_WAIT_ENDED)
             waiters_changed(&q->waiters, &e);
     }
 }

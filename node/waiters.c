@@ -19,6 +19,12 @@ struct waiting {
     uint8_t name[];
 };
 
+/* The name of a lock is not empty. */
+static bool waits_for_list(size_t name_len)
+{
+    return name_len == 0;
+}
+
 static struct bytes name_of(const struct waiting *x)
 {
     return (struct bytes){.base = x->name, .len = x->name_len};
@@ -120,11 +126,15 @@ static void answer_number(struct conn *conn, uint64_t token)
     answer(conn, &out);
 }
 
-static void answer_nothing(struct conn *conn)
+/* Redis tells those who waited for a list with a null array. */
+static void answer_nothing(struct conn *conn, size_t name_len)
 {
     uint8_t bytes[16];
     struct outcome_buf out = {.base = bytes, .cap = sizeof bytes};
-    outcome_nil(&out);
+    if (waits_for_list(name_len))
+        outcome_nil_array(&out);
+    else
+        outcome_nil(&out);
     answer(conn, &out);
 }
 
@@ -148,19 +158,39 @@ static void leave(struct waiters *w, const struct waiting *x)
         w->leave(w->ctx, name_of(x), x->session, x->token);
 }
 
+static void end_wait(struct waiters *w, const struct waiting *x, enum store_event_kind why)
+{
+    switch (why) {
+    case STORE_LOCK_GRANTED:
+        answer_number(x->conn, x->token);
+        return;
+    case STORE_WAIT_OFFERED:
+        w->take(w->ctx, x->conn, x->token);
+        return;
+    case STORE_LOCK_ORPHANED:
+        answer_refusal(x->conn, REFUSAL_SESSION_EXPIRED);
+        return;
+    case STORE_WAIT_ENDED:
+        fail(x->conn, REQUEST_UNBLOCKED);
+        return;
+    case STORE_LOCK_TIMED_OUT:
+    case STORE_LOCK_WITHDRAWN:
+    case STORE_LOCK_BROKEN:
+    case STORE_WAIT_TIMED_OUT:
+        answer_nothing(x->conn, x->name_len);
+        return;
+    }
+}
+
+/* More than one waits only where a client has asked again, through ONCE, for what it still waits for. */
 void waiters_changed(struct waiters *w, const struct store_event *event)
 {
-    struct waiting *x = event->kind == STORE_LOCK_BROKEN ? NULL : find_token(w, event->token);
-    if (x == NULL)
-        return;
-    unlink_waiting(w, x);
-    if (event->kind == STORE_LOCK_GRANTED)
-        answer_number(x->conn, x->token);
-    else if (event->kind == STORE_LOCK_ORPHANED)
-        answer_refusal(x->conn, REFUSAL_SESSION_EXPIRED);
-    else
-        answer_nothing(x->conn);
-    free(x);
+    struct waiting *x;
+    while (event->kind != STORE_LOCK_BROKEN && (x = find_token(w, event->token)) != NULL) {
+        unlink_waiting(w, x);
+        end_wait(w, x, event->kind);
+        free(x);
+    }
 }
 
 void waiters_gone(struct waiters *w, struct conn *conn)
@@ -184,7 +214,7 @@ bool waiters_unblock(struct waiters *w, struct conn *conn, bool with_error)
     if (with_error)
         fail(conn, REQUEST_UNBLOCKED_BY_CLIENT);
     else
-        answer_nothing(conn);
+        answer_nothing(conn, x->name_len);
     free(x);
     return true;
 }
@@ -204,7 +234,8 @@ static bool wait_on(struct waiters *w, struct conn *conn, const struct outcome *
                           .deadline_ms = deadline_ms,
                           .kept = later->kept,
                           .name_len = later->len};
-    memcpy(x->name, later->bytes, later->len);
+    if (later->len > 0)
+        memcpy(x->name, later->bytes, later->len);
     link_in(w, x);
     w->n++;
     if (deadline_ms < w->next_deadline_ms)
@@ -224,6 +255,23 @@ static void leave_later(struct waiters *w, const struct outcome *later)
         w->leave(w->ctx, name, later->session, (uint64_t)later->n);
 }
 
+static int standing_now(const struct waiters *w, const void *name, size_t len, uint64_t token, enum store_standing *ret,
+                        uint64_t *ret_left_ms)
+{
+    if (waits_for_list(len))
+        return store_wait_standing(w->store, token, ret, ret_left_ms);
+    return store_lock_standing(w->store, name, len, token, ret, ret_left_ms);
+}
+
+/* It holds the lock, or there is something to be taken. */
+static void end_held(struct waiters *w, struct conn *conn, size_t name_len, uint64_t token)
+{
+    if (waits_for_list(name_len))
+        w->take(w->ctx, conn, token);
+    else
+        answer_number(conn, token);
+}
+
 void waiters_add(struct waiters *w, struct conn *conn, const struct outcome *later, uint64_t deadline_ms)
 {
     enum store_standing standing = STORE_GONE;
@@ -232,11 +280,11 @@ void waiters_add(struct waiters *w, struct conn *conn, const struct outcome *lat
         leave_later(w, later);
         return;
     }
-    int rc = store_lock_standing(w->store, later->bytes, later->len, (uint64_t)later->n, &standing, &left_ms);
+    int rc = standing_now(w, later->bytes, later->len, (uint64_t)later->n, &standing, &left_ms);
     if (rc == 0 && standing == STORE_HELD) {
-        answer_number(conn, (uint64_t)later->n);
+        end_held(w, conn, later->len, (uint64_t)later->n);
     } else if (rc == 0 && standing == STORE_GONE) {
-        answer_nothing(conn);
+        answer_nothing(conn, later->len);
     } else if (w->ended) {
         leave_later(w, later);
         fail(conn, REQUEST_UNBLOCKED);
@@ -280,7 +328,7 @@ static enum store_standing standing_of(const struct waiters *w, const struct wai
 {
     enum store_standing standing = STORE_WAITING;
     uint64_t left_ms;
-    store_lock_standing(w->store, x->name, x->name_len, x->token, &standing, &left_ms);
+    standing_now(w, x->name, x->name_len, x->token, &standing, &left_ms);
     return standing;
 }
 
@@ -295,9 +343,9 @@ void waiters_recheck(struct waiters *w)
     size_t chain = 0;
     for (struct waiting *x; (x = take_first(w, &chain, is_decided, 0)) != NULL; free(x)) {
         if (standing_of(w, x) == STORE_HELD)
-            answer_number(x->conn, x->token);
+            end_held(w, x->conn, x->name_len, x->token);
         else
-            answer_nothing(x->conn);
+            answer_nothing(x->conn, x->name_len);
     }
 }
 
@@ -328,9 +376,11 @@ void waiters_end(struct waiters *w)
 }
 
 void waiters_init(struct waiters *w, struct store *store,
-                  void (*leave_queue)(void *ctx, struct bytes name, uint64_t session, uint64_t token), void *ctx)
+                  void (*leave_queue)(void *ctx, struct bytes name, uint64_t session, uint64_t token),
+                  void (*take)(void *ctx, struct conn *conn, uint64_t token), void *ctx)
 {
-    *w = (struct waiters){.store = store, .leave = leave_queue, .ctx = ctx, .next_deadline_ms = UINT64_MAX};
+    *w = (struct waiters){
+        .store = store, .leave = leave_queue, .take = take, .ctx = ctx, .next_deadline_ms = UINT64_MAX};
 }
 
 void waiters_release(struct waiters *w)

@@ -1,16 +1,22 @@
-/* waiters.h - connections whose request is done, but whose answer comes later: they wait in the queue of a lock.
- * They are woken by the events of the store, never by looking again; ten thousand of them cost memory. A wait that has
- * nobody to hear its end is told to the cluster, so that it leaves the queue. Loop thread. */
+/* waiters.h - connections whose request is done, but whose answer comes later: they wait in the queue of a lock, or for
+ * a list to have something. What is offered to one of these is taken by a command of its own, whose answer is the
+ * answer. They are woken by the events of the store, never by looking again; ten thousand of them cost memory. A wait
+ * that has nobody to hear its end is told to the cluster, so that it leaves the queue. Loop thread. */
 #pragma once
 #include "node/requests.h"
 #include "store/store.h"
+
+#define WAITERS_TAKE_MS 5000 /* How long taking an offer may take: as long as it stands. */
 
 struct waiting;
 
 struct waiters {
     struct store *store;
-    /* Propose that a request leaves the queue of a lock. name lives for the call. */
+    /* Propose that a request leaves the queue of a lock; with an empty name, that it waits for a list no more. name
+     * lives for the call. */
     void (*leave)(void *ctx, struct bytes name, uint64_t session, uint64_t token);
+    /* Propose to take what is offered, for a connection: takes over the reference, and answers it. */
+    void (*take)(void *ctx, struct conn *conn, uint64_t token);
     void *ctx;
     struct waiting **by_token, **by_conn; /* cap chains each; NULL before the first. */
     size_t n, cap;
@@ -19,7 +25,8 @@ struct waiters {
 };
 
 void waiters_init(struct waiters *w, struct store *store,
-                  void (*leave)(void *ctx, struct bytes name, uint64_t session, uint64_t token), void *ctx);
+                  void (*leave)(void *ctx, struct bytes name, uint64_t session, uint64_t token),
+                  void (*take)(void *ctx, struct conn *conn, uint64_t token), void *ctx);
 /* Those that are left end. */
 void waiters_release(struct waiters *w);
 

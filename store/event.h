@@ -8,6 +8,10 @@ enum store_event_kind {
     STORE_LOCK_WITHDRAWN, /* It has left the queue because it was asked to. */
     STORE_LOCK_ORPHANED,  /* Its session has ended. */
     STORE_LOCK_BROKEN,    /* All holders have been put out; told once, with token 0. */
+    /* Of those who wait for a list. */
+    STORE_WAIT_OFFERED,   /* There is something to be taken. */
+    STORE_WAIT_TIMED_OUT, /* Its time to wait is over. */
+    STORE_WAIT_ENDED,     /* It does not wait any more: its node or session counts as gone. */
 };
 
 struct store_event {

@@ -51,6 +51,13 @@ void lists_len(struct family *f, const struct command *c);
 void lists_range(struct family *f, const struct command *c);
 void lists_index(struct family *f, const struct command *c);
 void lists_pos(struct family *f, const struct command *c);
+void lists_bpop(struct family *f, const struct command *c);
+void lists_bmove(struct family *f, const struct command *c);
+
+/* wait.c */
+void wait_take(struct family *f, const struct command *c);
+void wait_leave(struct family *f, const struct command *c);
+void wait_due(struct family *f, const struct command *c);
 
 /* hashes.c */
 void hashes_set(struct family *f, const struct command *c);

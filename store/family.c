@@ -104,6 +104,11 @@ static const struct family_rule rules[256] = {
     [OP_LRANGE] = {lists_range, 1, 1, 2, OF_LIST},
     [OP_LINDEX] = {lists_index, 1, 1, 1, OF_LIST},
     [OP_LPOS] = {lists_pos, 2, 2, 3, OF_LIST},
+    [OP_BPOP] = {lists_bpop, 1, ARGS_ANY, 3},
+    [OP_BMOVE] = {lists_bmove, 2, 2, 3, OF_LIST},
+    [OP_WAIT_TAKE] = {wait_take, 0, 1, 1},
+    [OP_WAIT_LEAVE] = {wait_leave, 0, 1, 1},
+    [OP_WAIT_DUE] = {wait_due, 1, ARGS_ANY, 0},
     [OP_HSET] = {hashes_set, 3, ARGS_ANY, 1, OF_HASH},
     [OP_HDEL] = {hashes_del, 2, ARGS_ANY, 0, OF_HASH},
     [OP_HINCRBY] = {hashes_incrby, 2, 2, 1, OF_HASH},
@@ -170,6 +175,9 @@ bool family_may_nest(uint8_t op)
     case OP_LOCK_LEAVE:
     case OP_LOCK_DUE:
     case OP_TRASH_DUE:
+    case OP_WAIT_TAKE:
+    case OP_WAIT_LEAVE:
+    case OP_WAIT_DUE:
         return false;
     default:
         return true;

@@ -8,10 +8,20 @@
 
 struct due; /* due.h: what is due when */
 struct script_host;
+struct wait_ready; /* wait.h: lists that have got elements */
 
 /* Memory kept from one command to the next for values so large that getting it anew each time would cost more than the
  * work: each call of family_kept() hands out the same again. */
-enum family_keep { KEEP_RECORDS, KEEP_VALUE, KEEP_CHUNK, KEEP_OFFSETS, KEEP_ELEMENT, KEEP_N };
+enum family_keep {
+    KEEP_RECORDS,
+    KEEP_VALUE,
+    KEEP_CHUNK,
+    KEEP_OFFSETS,
+    KEEP_ELEMENT,
+    KEEP_WAITER,
+    KEEP_QUEUE_NAME,
+    KEEP_N
+};
 struct family_keeps {
     void *base[KEEP_N];
     size_t cap[KEEP_N];
@@ -27,7 +37,10 @@ struct family {
     uint64_t *expired_total;
     size_t value_bytes_max;
     struct family_keeps *keeps;
-    unsigned depth; /* How many commands this one is nested in. */
+    uint64_t node, start;               /* Whose batch it is; 0: the leader's own, or a read. */
+    uint64_t once_session, once_serial; /* Inside ONCE; 0: not. */
+    struct wait_ready *ready;           /* NULL: a read, which changes no list. */
+    unsigned depth;                     /* How many commands this one is nested in. */
     bool at_once; /* Inside a transaction or a script nothing waits: what would is answered as if its time were over. */
     void (*changed)(void *ctx, const struct store_event *event); /* NULL: nobody listens */
     void *changed_ctx;

@@ -6,6 +6,7 @@
 #include "store/glob.h"
 #include "store/number.h"
 #include "store/parts.h"
+#include "store/wait.h"
 #include <string.h>
 #include <xxhash.h>
 
@@ -70,6 +71,7 @@ void keys_rename(struct family *f, const struct command *c)
     if (renamed && !family_bytes_equal(from, to)) {
         keys_put_like(f, from, to, to_row);
         family_delete_moved(f, from, family_live(f, from));
+        wait_note(f, to);
     }
     if (only_new)
         outcome_int(f->out, renamed);
@@ -90,6 +92,7 @@ void keys_copy(struct family *f, const struct command *c)
     if (copied) {
         keys_put_like(f, from, to, to_row);
         keys_copy_parts(f, to);
+        wait_note(f, to);
     }
     outcome_int(f->out, copied);
 }

@@ -438,6 +438,21 @@ void list_cut(struct list *l, enum list_where where, uint64_t n)
         n -= cut_some(l, where, n);
 }
 
+uint64_t list_pop(struct list *l, enum list_where where, uint64_t max, struct outcome_buf *out)
+{
+    size_t at = out->len;
+    uint64_t n = 0;
+    while (n < max && n < list_n(l)) {
+        struct bytes e = list_at(l, where == LIST_HEAD ? n : list_n(l) - 1 - n);
+        if (n > 0 && out->len - at + e.len > LIST_POP_BYTES_MAX)
+            break;
+        outcome_bulk(out, e.base, e.len);
+        n++;
+    }
+    list_cut(l, where, n);
+    return n;
+}
+
 /* ---- Removing what is equal ---- */
 
 static uint32_t count_equal(const struct list_part *p, struct bytes element)

@@ -3,6 +3,8 @@
 #pragma once
 #include "store/parts.h"
 
+#define LIST_POP_BYTES_MAX ((size_t)16 << 20) /* What one command pops at most, but one element always. */
+
 enum list_where { LIST_HEAD = 0, LIST_TAIL = 1 };
 
 /* The part at hand. */
@@ -40,5 +42,7 @@ void list_push(struct list *l, enum list_where where, struct bytes element);
 void list_replace(struct list *l, uint64_t index, struct bytes element);
 /* Take away n elements from one end; n <= list_n(). */
 void list_cut(struct list *l, enum list_where where, uint64_t n);
+/* Take up to max elements from one end, and append them as outcomes, in the order in which they go. How many. */
+uint64_t list_pop(struct list *l, enum list_where where, uint64_t max, struct outcome_buf *out);
 /* Take away up to max elements that are equal to this one, the nearest to that end first. How many it were. */
 uint64_t list_remove(struct list *l, enum list_where from, uint64_t max, struct bytes element);

@@ -2,8 +2,7 @@
  * become empty is gone. */
 #include "store/families.h"
 #include "store/list.h"
-
-#define LISTS_POP_BYTES_MAX ((size_t)16 << 20) /* What one command pops at most, but one element always. */
+#include "store/wait.h"
 
 static enum list_where where_of(int64_t n)
 {
@@ -25,6 +24,7 @@ void lists_push(struct family *f, const struct command *c)
         list_push(&l, where_of(c->nums[0]), c->args[i]);
     outcome_int(f->out, (int64_t)list_n(&l));
     list_close(&l);
+    wait_note(f, c->args[0]);
 }
 
 /* The index of the first equal element; n when there is none. */
@@ -55,26 +55,11 @@ void lists_insert(struct family *f, const struct command *c)
 
 /* ---- Popping ---- */
 
-static uint64_t pop_into(struct list *l, enum list_where where, uint64_t max, struct outcome_buf *out)
-{
-    size_t at = out->len;
-    uint64_t n = 0;
-    while (n < max && n < list_n(l)) {
-        struct bytes e = list_at(l, where == LIST_HEAD ? n : list_n(l) - 1 - n);
-        if (n > 0 && out->len - at + e.len > LISTS_POP_BYTES_MAX)
-            break;
-        outcome_bulk(out, e.base, e.len);
-        n++;
-    }
-    list_cut(l, where, n);
-    return n;
-}
-
 static void pop_many(struct family *f, struct list *l, enum list_where where, uint64_t max)
 {
     size_t at = f->out->len;
     outcome_array(f->out, 0);
-    outcome_array_recount(f->out, at, (uint32_t)pop_into(l, where, max, f->out));
+    outcome_array_recount(f->out, at, (uint32_t)list_pop(l, where, max, f->out));
 }
 
 void lists_pop(struct family *f, const struct command *c)
@@ -91,7 +76,7 @@ void lists_pop(struct family *f, const struct command *c)
     }
     list_open(f, c->args[0], row, &l);
     if (one)
-        pop_into(&l, where_of(c->nums[0]), 1, f->out);
+        list_pop(&l, where_of(c->nums[0]), 1, f->out);
     else
         pop_many(f, &l, where_of(c->nums[0]), (uint64_t)c->nums[1]);
     list_close(&l);
@@ -113,7 +98,7 @@ static bool pop_first(struct family *f, const struct command *c, uint32_t n_keys
         outcome_array(f->out, 2);
         outcome_bulk(f->out, c->args[i].base, c->args[i].len);
         if (count < 0)
-            pop_into(&l, where_of(c->nums[0]), 1, f->out);
+            list_pop(&l, where_of(c->nums[0]), 1, f->out);
         else
             pop_many(f, &l, where_of(c->nums[0]), (uint64_t)count);
         list_close(&l);
@@ -147,6 +132,7 @@ static void move_live(struct family *f, const struct command *c, const struct ro
     }
     list_push(&l, where_of(c->nums[1]), e);
     list_close(&l);
+    wait_note(f, c->args[1]);
     outcome_bulk(f->out, e.base, e.len);
 }
 
@@ -157,6 +143,42 @@ void lists_move(struct family *f, const struct command *c)
         outcome_nil(f->out);
     else
         move_live(f, c, from);
+}
+
+/* ---- Popping, or waiting until there is something ---- */
+
+/* nums of OP_BPOP and OP_BMOVE. */
+enum { BPOP_TIMEOUT = 1, BPOP_COUNT = 2, BMOVE_TIMEOUT = 2 };
+
+void lists_bpop(struct family *f, const struct command *c)
+{
+    bool refused;
+    if (pop_first(f, c, c->n_args, c->nums[BPOP_COUNT], &refused) || refused)
+        return;
+    if (f->at_once) {
+        outcome_nil_array(f->out);
+        return;
+    }
+    const struct wait want = {
+        .where = where_of(c->nums[0]), .count = c->nums[BPOP_COUNT], .keys = c->args, .n_keys = c->n_args};
+    wait_begin(f, &want, c->nums[BPOP_TIMEOUT]);
+}
+
+void lists_bmove(struct family *f, const struct command *c)
+{
+    const struct row *from = family_live_for_write(f, c->args[0]);
+    const struct wait want = {.moves = true,
+                              .where = where_of(c->nums[0]),
+                              .to_where = where_of(c->nums[1]),
+                              .keys = c->args,
+                              .n_keys = 1,
+                              .to = c->args[1]};
+    if (from != NULL)
+        move_live(f, c, from);
+    else if (f->at_once)
+        outcome_nil(f->out);
+    else
+        wait_begin(f, &want, c->nums[BMOVE_TIMEOUT]);
 }
 
 /* ---- Changing ---- */

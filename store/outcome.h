@@ -13,8 +13,8 @@
  *     DOUBLE, BIG_NUMBER  u32 length, its text
  *     SET              u32 n, then n values
  *     REFUSAL          u16 code, u32 length, detail bytes (may be empty)
- *     LATER            u8 kept, u64 token, u64 session, u32 length, name: the request waits for a lock, and the answer
- *                      comes as an event (event.h); kept: the session remembers it
+ *     LATER            u8 kept, u64 token, u64 session, u32 length, name: the request waits for a lock, or with an
+ * empty name for a list, and the answer comes as an event (event.h); kept: the session remembers it
  *
  * Lengths and numbers are little-endian. One command gives exactly one value (which may nest). */
 #pragma once
@@ -57,7 +57,7 @@ enum refusal {
     REFUSAL_STALE_TOKEN,     /* No holder of the lock has that token: detail is the name and the last holder's, or 0. */
     REFUSAL_LOCK_PERMITS,    /* The lock has another number of permits, or none: detail is the number. */
     REFUSAL_TOO_MANY_LOCKS,  /* The session has as many as it may. */
-    REFUSAL_QUEUE_FULL,      /* So many wait for that lock already. */
+    REFUSAL_QUEUE_FULL,      /* So many wait for that already. */
     REFUSAL_REPLY_TOO_LARGE, /* One answer past the limit: detail is the limit in bytes. */
     REFUSAL_BATCH_TOO_LARGE, /* The answers before it in its batch have used up what a batch may answer. */
     REFUSAL_SCRIPT = 51,     /* What went wrong in a script: detail is the whole reply, without '-'. */

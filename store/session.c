@@ -16,6 +16,7 @@
 #include "store/little.h"
 #include "store/lock.h"
 #include "store/number.h"
+#include "store/wait.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,6 +216,7 @@ static void session_end(struct family *f, struct bytes key, const struct row *ro
     family_delete_in(f, SPACE_SESSIONS, key, row);
     for (const uint8_t *at = locks; n > 0; n--, at += LOCK_HEAD_BYTES + lock_at(at).len)
         lock_drop_session(f, lock_at(at), (uint64_t)id);
+    wait_drop_session(f, (uint64_t)id);
     free(locks);
 }
 
@@ -402,6 +404,41 @@ static void remember(struct family *f, const struct session_key *key, uint64_t s
     free(b.base);
 }
 
+/* An answer too large to be kept is one that says so. */
+void session_settle(struct family *f, uint64_t id, uint64_t serial, struct bytes outcome)
+{
+    struct session_key key;
+    struct answer a;
+    uint8_t not_kept[16];
+    struct outcome_buf out = {.base = not_kept, .cap = sizeof not_kept};
+    key_of(id, &key);
+    const struct row *row = session_row(f, &key);
+    if (row == NULL)
+        return;
+    struct session s = session_parse(row);
+    size_t end = 0, at = 0;
+    bool found = false;
+    while (!found && (at = end, answer_next(s.answers, &end, &a)))
+        found = a.serial == serial;
+    if (!found)
+        return;
+    if (s.answers.len - (end - at) + ANSWER_HEAD_BYTES + outcome.len > SESSION_ANSWERS_BYTES_MAX) {
+        outcome_refusal(&out, REFUSAL_ANSWER_NOT_KEPT, NULL, 0);
+        outcome = (struct bytes){.base = not_kept, .len = out.len};
+    }
+    a = (struct answer){.serial = serial, .outcome = outcome};
+    struct builder b = {.base = family_scratch(f, session_bytes(&s) + ANSWER_HEAD_BYTES + outcome.len)};
+    if (b.base == NULL)
+        return;
+    build_head(&b, &s);
+    build(&b, s.answers.base, at);
+    build_answer(&b, &a);
+    build(&b, s.answers.base + end, s.answers.len - end);
+    family_put_in(f, SPACE_SESSIONS, key.bytes, row, VALUE_RAW, (struct bytes){.base = b.base, .len = b.len},
+                  family_expiry_of(row));
+    free(b.base);
+}
+
 static void refuse_past(struct family *f, uint64_t upto)
 {
     char detail[NUMBER_INT_BYTES_MAX];
@@ -425,7 +462,11 @@ void session_once(struct family *f, const struct command *c)
         renew(f, &key, row);
     } else {
         size_t mark = f->out->len;
-        if (!family_run_nested(f, c->args[0]))
+        f->once_session = (uint64_t)c->nums[0];
+        f->once_serial = serial;
+        bool ran = family_run_nested(f, c->args[0]);
+        f->once_session = f->once_serial = 0;
+        if (!ran)
             return;
         outcome_later_keep(f->out, mark);
         remember(f, &key, serial, ack, mark);

@@ -21,5 +21,7 @@ bool session_touch(struct family *f, uint64_t id);
 /* The lock is on the list of what the session owns, once, or no more. False: the list is full. */
 bool session_own(struct family *f, uint64_t id, struct bytes lock);
 void session_disown(struct family *f, uint64_t id, struct bytes lock);
+/* The answer that came later, in place of what is remembered for the serial. Nothing when that is forgotten. */
+void session_settle(struct family *f, uint64_t id, uint64_t serial, struct bytes outcome);
 /* Append its name as an outcome, "" when there is no such session. */
 void session_put_name(struct family *f, uint64_t id);

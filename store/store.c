@@ -18,6 +18,7 @@
 #include "store/lock.h"
 #include "store/rows_internal.h"
 #include "store/schema.h"
+#include "store/wait.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -67,6 +68,7 @@ struct store {
     struct flusher *flusher;
     struct command command; /* The decoder's scratch. */
     struct family_keeps keeps;
+    struct wait_ready ready; /* Empty between commands. */
 
     uint64_t applied, applied_term, clock_ms, revision;
     uint64_t durable, durable_term;
@@ -328,7 +330,8 @@ static int check_run(struct store *s, const struct outcome_buf *out)
                                        : "the state file cannot be read");
 }
 
-static int run_commands(struct store *s, const uint8_t *batch, size_t len, const struct batch_header *h,
+/* restarted: it is the first batch of a new start of its node. */
+static int run_commands(struct store *s, const uint8_t *batch, size_t len, const struct batch_header *h, bool restarted,
                         struct outcome_buf *out)
 {
     struct family f = family_of(s, out, s->clock_ms);
@@ -336,12 +339,21 @@ static int run_commands(struct store *s, const uint8_t *batch, size_t len, const
     f.changed_ctx = s->changed_ctx;
     if (h->value_bytes_max != 0)
         f.value_bytes_max = h->value_bytes_max;
+    f.node = h->node;
+    f.start = h->start;
+    f.ready = &s->ready;
+    if (restarted) {
+        wait_drop_node(&f, h->node, h->start);
+        wait_serve(&f);
+    }
     size_t at = BATCH_HEADER_BYTES, used;
     for (uint32_t i = 0; i < h->n; i++, at += used) {
         int rc = command_decode(batch + at, len - at, &s->command, &used);
         if (rc != 0)
             return fail(s, from_command(rc), "a batch changed while it was applied");
         family_run(&f, &s->command);
+        if (s->ready.len > 0)
+            wait_serve(&f);
     }
     return check_run(s, out);
 }
@@ -367,9 +379,11 @@ int store_apply(struct store *s, uint64_t index, uint64_t term, const uint8_t *b
         s->clock_ms = h.clock_ms;
     enum store_applied judged = judge(s, &h);
     if (judged == STORE_APPLIED) {
+        uint64_t start, seq;
+        store_origin(s, h.node, &start, &seq);
         if (origin_advance(s, &h) != 0)
             return fail(s, STORE_ENOMEM, "out of memory while applying an entry");
-        rc = run_commands(s, batch, len, &h, ret_outcomes);
+        rc = run_commands(s, batch, len, &h, start != 0 && h.start > start, ret_outcomes);
         if (rc != 0)
             return rc;
     }
@@ -437,6 +451,20 @@ int store_lock_standing(struct store *s, const void *name, size_t len, uint64_t 
         return s->fatal;
     struct outcome_buf none = {0};
     *ret = standings[lock_standing(s->rows, (struct bytes){.base = name, .len = len}, token, &until_ms)];
+    bool over = until_ms < 0 || (uint64_t)until_ms <= s->clock_ms;
+    *ret_left_ms = until_ms == ROW_NO_EXPIRY ? UINT64_MAX : over ? 0 : (uint64_t)until_ms - s->clock_ms;
+    return check_run(s, &none);
+}
+
+int store_wait_standing(struct store *s, uint64_t token, enum store_standing *ret, uint64_t *ret_left_ms)
+{
+    static const enum store_standing standings[] = {
+        [WAIT_GONE] = STORE_GONE, [WAIT_QUEUED] = STORE_WAITING, [WAIT_OFFERED] = STORE_HELD};
+    int64_t until_ms = ROW_NO_EXPIRY;
+    if (s->fatal != 0)
+        return s->fatal;
+    struct outcome_buf none = {0};
+    *ret = standings[wait_standing(s->rows, token, &until_ms)];
     bool over = until_ms < 0 || (uint64_t)until_ms <= s->clock_ms;
     *ret_left_ms = until_ms == ROW_NO_EXPIRY ? UINT64_MAX : over ? 0 : (uint64_t)until_ms - s->clock_ms;
     return check_run(s, &none);
@@ -1008,6 +1036,7 @@ void store_abandon(struct store *s)
     detach(s);
     command_release(&s->command);
     family_keeps_release(&s->keeps);
+    wait_ready_release(&s->ready);
     free(s->dir);
     free(s->path);
     free(s);

@@ -106,6 +106,9 @@ enum store_standing { STORE_GONE, STORE_WAITING, STORE_HELD };
 int store_lock_standing(struct store *s, const void *name, size_t len, uint64_t token, enum store_standing *ret,
                         uint64_t *ret_left_ms);
 
+/* The same of one who waits for a list; held: something is offered. */
+int store_wait_standing(struct store *s, uint64_t token, enum store_standing *ret, uint64_t *ret_left_ms);
+
 /* Deadlines, for the leader. The earliest clock at which something is due, UINT64_MAX when nothing is known to be. */
 uint64_t store_next_due_ms(const struct store *s);
 /* Append commands naming up to max things due at clock_ms: one OP_EXPIRED, OP_SESSION_EXPIRED and OP_LOCK_DUE at most.

@@ -153,7 +153,10 @@ static void leave(void *ctx, struct bytes name, uint64_t session, uint64_t token
     struct command_buf command = {0};
     struct outcome_buf out = {0};
     const int64_t nums[] = {(int64_t)session, (int64_t)token};
-    command_add(&command, OP_LOCK_LEAVE, 0, nums, 2, &name, 1);
+    if (name.len == 0)
+        command_add(&command, OP_WAIT_LEAVE, 0, nums + 1, 1, NULL, 0);
+    else
+        command_add(&command, OP_LOCK_LEAVE, 0, nums, 2, &name, 1);
     apply(n, 0, command.base, command.len, 1, &out);
     command_buf_release(&command);
     outcome_buf_release(&out);
@@ -210,6 +213,16 @@ static int take_in(struct node *n, struct queue *q, struct conn *c, long at, int
     return 0;
 }
 
+static void take(void *ctx, struct conn *conn, uint64_t token)
+{
+    struct node *n = ctx;
+    const int64_t num = (int64_t)token;
+    long at = command_add(requests_write_buf(n), OP_WAIT_TAKE, 0, &num, 1, NULL, 0);
+    int rc = take_in(n, &n->writes, conn, at, 0);
+    assert(rc == 0);
+    conn_unref(conn);
+}
+
 int requests_write(struct node *n, struct conn *c, long at, uint64_t deadline_ms)
 {
     (void)deadline_ms;
@@ -258,7 +271,7 @@ struct node *localnode_open(uv_loop_t *loop, const struct config *config, const 
     n->config = config;
     n->index = store_applied(n->store);
     n->clock_ms = store_clock_ms(n->store);
-    waiters_init(&n->waiters, n->store, leave, n);
+    waiters_init(&n->waiters, n->store, leave, take, n);
     store_on_event(n->store, on_event, n);
     n->knobs = (struct localnode_knobs){.step_ms = 2, .is_leader = true, .leader = config->node_id};
     queue_init(&n->writes);
@@ -305,6 +318,7 @@ size_t localnode_n_reads(const struct node *n)
 void localnode_advance_ms(struct node *n, uint64_t ms)
 {
     n->clock_ms += ms;
+    expire(n);
 }
 
 void node_drain(struct node *n, void (*on_drained)(void *ctx), void *ctx)

@@ -29,7 +29,8 @@ static inline int coord_teardown(void **state)
 
 static inline void coord_note(void *ctx, const struct store_event *e)
 {
-    static const char *const words[] = {"granted", "timed-out", "withdrawn", "orphaned", "broken"};
+    static const char *const words[] = {"granted", "timed-out", "withdrawn", "orphaned",
+                                        "broken",  "offered",   "wait-over", "wait-ended"};
     struct coord *f = ctx;
     size_t len = strlen(f->events);
     if (e->kind == STORE_LOCK_BROKEN)

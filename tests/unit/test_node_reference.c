@@ -352,6 +352,37 @@ static bool replay_sleep(struct replay *r, const char *line)
     return true;
 }
 
+static void pass_time(struct replay *r, uint64_t ms)
+{
+    harness_settle(r->harness);
+    localnode_advance_ms(r->harness->node, ms);
+}
+
+/* "   @name (blocked) command": sent, and answered when "   @name <- reply" says so. */
+static bool replay_blocked(struct replay *r, char *line)
+{
+    char name[16];
+    struct text reply;
+    if (strncmp(line, "   @", 4) != 0)
+        return false;
+    size_t len = strcspn(line + 4, " ");
+    snprintf(name, sizeof name, "%.*s", (int)len, line + 4);
+    char *rest = line + 4 + len;
+    struct client *c = connection(r, name);
+    if (strncmp(rest, " (blocked) ", 11) == 0) {
+        send_command(c, rest + 11);
+        harness_settle(r->harness);
+        return true;
+    }
+    assert_int_equal(strncmp(rest, " <- ", 4), 0);
+    read_reply(c, &reply);
+    if (strcmp(reply.bytes, rest + 4) == 0 || differs_by_design(r->name, rest + 4, reply.bytes))
+        return true;
+    r->n_wrong++;
+    print_error("%s: @%s is told\n  Redis: %s\n  ours:  %s\n", r->name, name, rest + 4, reply.bytes);
+    return true;
+}
+
 static void replay_line(struct replay *r, char *line)
 {
     char name[16] = "a";
@@ -367,6 +398,8 @@ static void replay_line(struct replay *r, char *line)
     }
     struct client *c = connection(r, name);
     send_command(c, command);
+    if (strncmp(command, "BL", 2) == 0 || strncmp(command, "BR", 2) == 0)
+        pass_time(r, 1000); /* Nobody else is going to end its wait. */
     read_reply(c, &reply);
     if (strcmp(reply.bytes, want) == 0 || differs_by_design(r->name, line, reply.bytes))
         return;
@@ -383,7 +416,7 @@ static void replay(void **state)
     FILE *file = open_reference(file_name);
     while (fgets(line, sizeof line, file) != NULL) {
         chomp(line);
-        if (line[0] != '#' && line[0] != '\0' && !replay_sleep(&r, line))
+        if (line[0] != '#' && line[0] != '\0' && !replay_sleep(&r, line) && !replay_blocked(&r, line))
             replay_line(&r, line);
     }
     fclose(file);
@@ -400,6 +433,7 @@ int main(void)
         {"conn", replay, NULL, NULL, "conn"},       {"r3", replay, NULL, NULL, "r3"},
         {"multi", replay, NULL, NULL, "multi"},     {"lua", replay, NULL, NULL, "lua"},
         {"list", replay, NULL, NULL, "list"},       {"hash", replay, NULL, NULL, "hash"},
+        {"block", replay, NULL, NULL, "block"},
     };
     load_differences();
     return cmocka_run_group_tests(tests, NULL, NULL);
