@@ -10,7 +10,7 @@ from disks import DiskCluster, mounted
 from load import Load
 from wire import Lost, ReplyError
 
-EXIT_DISK = 4
+EXIT_DATA_DIR, EXIT_DISK = 2, 4
 ROUNDS = 5
 SLOW_MS = 300
 HUNG_MS = 3600 * 1000
@@ -212,6 +212,53 @@ def test_failing_state_file():
 
 def test_failing_sync_of_state_file():
     return failing_disk(lambda c: c.followers()[0], "EIO", "sync", "state.db")
+
+
+def test_failing_reads():
+    """A start that cannot read its files says which; a running node that cannot stops. Neither tells a wrong story."""
+    with DiskCluster(cache_bytes="1m") as c:
+        with c.nodes[0].wire() as w:
+            for start in range(0, 2000, 200):
+                w.pipeline([("SET", "row:%d" % i, "v" * 1000) for i in range(start, start + 200)])
+        c.wait_same_state()
+        sick = c.followers()[0]
+        told = []
+        for name in ("log-", "meta", "state.db"):
+            sick.kill()
+            c.disk(sick).fail("EIO", "read", name)
+            sick.start()
+            code = sick.wait_exit()
+            told.append(sick.log_text().splitlines()[-1].rsplit("%s: " % sick.dir, 1)[-1])
+            expect(code == EXIT_DATA_DIR and ("nput/output error" in told[-1] or "I/O error" in told[-1]), "%s: %s, %s", name, code, told[-1])
+            c.disk(sick).heal()
+            sick.start()
+            c.wait_ready()
+        c.disk(sick).fail("EIO", "read", "state.db")
+        with sick.wire() as w:
+            w.call("READONLY")
+            try:
+                answers = w.pipeline([("GET", "row:%d" % i) for i in range(2000)])
+                wrong = [a for a in answers if a != b"v" * 1000 and not isinstance(a, ReplyError)]
+                expect(not wrong, "rows that cannot be read were answered %r", wrong[:1])
+            except Lost:
+                pass
+        wait_for(lambda: not sick.alive() or write_some(c), 20, "%s to meet its disk" % sick)
+        code = sick.wait_exit()
+        # SQLite calls a file that cannot be read malformed.
+        expect(code in (EXIT_DATA_DIR, EXIT_DISK), "%s ended with %s", sick, code)
+        c.disk(sick).heal()
+        sick.start()
+        c.wait_ready()
+        c.wait_same_state()
+    return "; ".join(told)
+
+
+def write_some(c):
+    """Never true: what is written makes a checkpoint, which reads."""
+    leader = next(n for n in c.up() if n.info()["role"] == "leader")
+    with leader.wire() as w:
+        w.pipeline([("SET", "row:%d" % i, "w" * 1000) for i in range(2000)])
+    return False
 
 
 def test_the_disk_forgets():

@@ -3,8 +3,8 @@
  *
  * MOUNTPOINT/.faultdisk takes commands, one a write, and reads as counters:
  *   cut SEED                  the power goes: what is not synced is lost, whole or in part, as SEED has it
- *   delay sync|write MS [P]   calls take so long; P: only on files whose name begins with P
- *   fail sync|write ERROR [P] calls fail with EIO or ENOSPC. A failed sync loses what it was to save, unless that is
+ *   delay CALL MS [P]         calls (sync, write or read) take so long; P: only on files whose name begins with P
+ *   fail CALL ERROR [P]       calls fail with EIO or ENOSPC. A failed sync loses what it was to save, unless that is
  *                             written again; with ENOSPC only what takes space fails
  *   lie sync yes [P]          syncs succeed and save nothing
  *   heal                      no more of these; who waits goes on
@@ -28,7 +28,8 @@
 #define CONTROL_BYTES 512
 #define PREFIX_BYTES 64
 
-enum call { CALL_SYNC, CALL_WRITE, N_CALLS };
+enum call { CALL_SYNC, CALL_WRITE, CALL_READ, N_CALLS };
+static const char *const call_names[] = {"sync", "write", "read"};
 
 struct fault {
     unsigned delay_ms;
@@ -143,7 +144,12 @@ static int command_cut(uint64_t seed)
 
 static int command_fault(const char *verb, const char *call, const char *how, const char *prefix)
 {
-    struct fault *f = &disk.faults[strcmp(call, "sync") == 0 ? CALL_SYNC : CALL_WRITE];
+    unsigned which = 0;
+    while (which < N_CALLS && strcmp(call, call_names[which]) != 0)
+        which++;
+    if (which == N_CALLS)
+        return -EINVAL;
+    struct fault *f = &disk.faults[which];
     if (strcmp(verb, "delay") == 0) {
         f->delay_ms = (unsigned)strtoul(how, NULL, 10);
         snprintf(f->delay_prefix, sizeof f->delay_prefix, "%s", prefix);
@@ -267,7 +273,11 @@ static int fs_read(const char *path, char *buf, size_t size, off_t offset, struc
     (void)path;
     if (fi->fh == 0)
         return control_read(buf, size, offset);
-    return result((int)pread(handle_of(fi)->fd, buf, size, offset));
+    struct handle *h = handle_of(fi);
+    int error = call_begin(CALL_READ, h->name);
+    /* SQLite maps this one: a failure would be a signal, which no program answers. */
+    bool mapped = strlen(h->name) > 4 && strcmp(h->name + strlen(h->name) - 4, "-shm") == 0;
+    return call_end(error != 0 && !mapped ? failed(error) : result((int)pread(h->fd, buf, size, offset)));
 }
 
 static bool takes_space(int fd, off_t end)
