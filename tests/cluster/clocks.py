@@ -28,7 +28,7 @@ class Clock:
         node.environment = {
             "LD_PRELOAD": library(),
             "FAKETIME_TIMESTAMP_FILE": self.path,
-            "FAKETIME_CACHE_DURATION": "0",
+            "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DONT_RESET": "1",

@@ -1,9 +1,11 @@
 """disks.py - a cluster whose nodes keep their files on disks of the tests' own (disk/main.c), which lose what is not synced
 when the power goes, fail, and are slow, as they are told."""
 import contextlib
+import functools
 import os
 import signal
 import subprocess
+import tempfile
 
 from cluster import BUILD, Cluster, Unavailable, die_with_parent, wait_for
 
@@ -65,21 +67,32 @@ class Disk:
         self.process.stderr.close()
 
 
-def need_fuse():
-    if not os.path.exists("/dev/fuse"):
-        raise Unavailable("/dev/fuse is not here")
-
-
 @contextlib.contextmanager
 def mounted(folder):
     """A disk without a node."""
-    need_fuse()
+    if not os.path.exists("/dev/fuse"):
+        raise Unavailable("/dev/fuse is not here")
     disk = Disk(os.path.join(folder, "disk"), os.path.join(folder, "mnt"))
     disk.wait_mounted()
     try:
         yield disk
     finally:
         disk.unmount()
+
+
+@functools.lru_cache(maxsize=None)
+def why_no_fuse():
+    """None where disks can be mounted; found out by doing so."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="holdfast-test-") as folder, mounted(folder):
+            return None
+    except Unavailable as e:
+        return str(e)
+
+
+def need_fuse():
+    if why_no_fuse():
+        raise Unavailable(why_no_fuse())
 
 
 class DiskCluster(Cluster):

@@ -10,6 +10,7 @@ from test_ttl import CLOCK_GRAIN_S, LATE_S, watch_until_gone
 
 JUMPS_S = (3 * 3600, -5 * 3600, 400 * 86400, 0, -7)
 TTL_MS = 2500
+GOING_ON_WITHIN_S = 6.0
 
 
 class ClockCluster(Cluster):
@@ -55,8 +56,8 @@ def test_what_lives_by_time():
             wait_for(lambda: left not in sessions(wires[0]), 10, "the session that nobody renewed to end")
             jump_about(c, chance, 0)
             load.wait_going_on(c.nodes, time.monotonic())
-        errors = load.errors(c.nodes)
-        expect(not errors, "clients saw %d errors, first: %s", len(errors), errors and errors[0].error)
+            gap = load.longest_gap(c.nodes, sent)
+        expect(gap <= GOING_ON_WITHIN_S, "clients stood still for %.3f s when clocks jumped", gap)
         expect(kept in sessions(wires[1]), "a session ended because clocks jumped")
         expect(wires[2].call("GUARD", "held", token, "INCR", "guarded") == 1, "a lock changed hands because clocks jumped")
         expect(leased > token, "tokens grow")

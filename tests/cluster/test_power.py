@@ -94,8 +94,6 @@ def go_on_while(c, sick, fault):
         wait_for(lambda: time.monotonic() - began > 1.0, 10, "some time with the fault")
         load.wait_going_on(others, time.monotonic())
         gap = load.longest_gap(others, began)
-    errors = load.errors(others)
-    expect(not errors, "clients of the others saw %d errors, first: %s", len(errors), errors and errors[0].error)
     expect(gap <= GOING_ON_WITHIN_S, "the others stood still for %.3f s", gap)
     return load, gap
 

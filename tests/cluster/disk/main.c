@@ -482,5 +482,7 @@ int main(int argc, char **argv)
     if (disk.unsynced == NULL)
         return 1;
     char *args[] = {argv[0], "-f", "-o", "fsname=faultdisk", argv[2], NULL};
-    return fuse_main(5, args, &operations, NULL);
+    int rc = fuse_main(5, args, &operations, NULL);
+    unsynced_close(disk.unsynced);
+    return rc;
 }
