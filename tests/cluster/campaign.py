@@ -1,13 +1,15 @@
 #!/usr/bin/python3
-"""campaign.py [--seed N] [--minutes M] [--nodes N] [--faults PART] - clusters of real nodes, one after another, each with five kinds of work
-going on while faults of every kind (or those with PART in their names) come and go, alone and two at a time; then everything that clients were told is checked
-(history.py), and that all nodes hold the same. Ends with a table. Exit code 1 when a check failed; the seed is printed.
+"""campaign.py [--seed N] [--minutes M] [--nodes N] [--faults PART] - clusters of real nodes, one after another, each with
+five kinds of work going on while faults of every kind (or those with PART in their names) come and go, alone and two at a
+time; then everything that clients were told is checked (history.py), and that all nodes hold the same. Ends with a table.
+Exit code 1 when a check failed; the seed is printed.
 
 A seed decides which faults come, to whom and for how long. What they meet is decided by the machine: the same seed makes
 the same plan, not the same run."""
 import argparse
 import itertools
 import random
+import signal
 import sys
 import time
 import traceback
@@ -93,12 +95,13 @@ def role(node):
         return None
 
 
-def end_with(stage, nodes, end):
-    """The processes of these nodes, ended all at once."""
+def end_with(stage, nodes, how, code):
+    """The processes of these nodes, ended all at once, each with this code."""
     for n in nodes:
-        n.process.send_signal(end)
+        n.process.send_signal(how)
     for n in nodes:
-        n.wait_exit(30)
+        got = n.wait_exit(30)
+        expect(got == code or (n in stage.may_end and got == EXIT_DISK), "%s ended with %s: %s", n, got, n.log_text()[-300:])
 
 
 # Each fault is a generator: it begins, says who is hit, and ends when it is asked on.
@@ -106,7 +109,7 @@ def end_with(stage, nodes, end):
 
 def kill(n_of, stage):
     nodes = stage.take(n_of(len(stage.c.nodes)))
-    end_with(stage, nodes, 9)
+    end_with(stage, nodes, signal.SIGKILL, -signal.SIGKILL)
     yield nodes
     for n in nodes:
         n.start()
@@ -117,7 +120,7 @@ def drain(stage):
     """SIGTERM to one after another, each started again before the next."""
     done = []
     for n in stage.take(len(stage.c.nodes)):
-        end_with(stage, [n], 15)
+        end_with(stage, [n], signal.SIGTERM, 0)
         n.start()
         done.append(n)
     yield done
@@ -326,6 +329,7 @@ def one_round(stage, pulse, say):
     began, before = time.monotonic(), pulse.counts()
     names, running, told = [], [], []
     for f in chosen:
+        stage.watch()
         fault = f.begin(stage)
         hit = next(fault)
         running.append(fault)
