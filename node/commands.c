@@ -279,6 +279,13 @@ static const struct command_row rows[] = {
     {"lock|help", 2, ANYTIME, NO_KEYS, LOCAL(run_lock_help), "session", "7.2.0", "O(1)", "The subcommands"},
     {"guard", -4, W | OOM | ROW_NOSCRIPT | ROW_FRAMED, NO_KEYS, DATA(encode_guard), "session", "7.2.0",
      "that of the command", "Do a command only if the token is that of a present holder of the lock"},
+
+    /* Limits. */
+    {"limit", -8, W | OOM | F, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_limit), "limit", "7.2.0", "O(1)",
+     "May this be done now? Counts it against a rate, if so"},
+    {"breaker", -3, W | OOM | F, ONE_KEY(KEYS_RW_UPDATE), DATA(encode_breaker), "limit", "7.2.0",
+     "O(N) in the failures that open it", "May calls be made, and how they went: a circuit breaker for all workers"},
+
     /* Transactions. */
     {"multi", 1, F | TX, NO_KEYS, LOCAL(run_multi), "transactions", "1.2.0", "O(1)", "Begin a transaction"},
     {"exec", 1, TX, NO_KEYS, LOCAL(run_exec), "transactions", "1.2.0", "depends on the commands queued",

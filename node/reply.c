@@ -84,6 +84,9 @@ void reply_refusal(struct resp_buf *b, const struct outcome *o)
     case REFUSAL_NOT_STRINGS:
         resp_error(b, REPLY_NOT_STRINGS);
         return;
+    case REFUSAL_LIMIT_ALGO:
+        resp_error(b, REPLY_LIMIT_ALGO);
+        return;
     case REFUSAL_UNBLOCKED:
         resp_error(b, REPLY_FORCED);
         return;

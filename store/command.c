@@ -38,11 +38,28 @@ int value_type_from_name(const char *name, size_t len)
 }
 
 static const char *const value_kind_names[] = {
-    [KIND_STRING] = "string", [KIND_OTHER] = "none", [KIND_LIST] = "list", [KIND_HASH] = "hash"};
+    [KIND_STRING] = "string", [KIND_OTHER] = "none",  [KIND_LIST] = "list",
+    [KIND_HASH] = "hash",     [KIND_LIMIT] = "limit", [KIND_BREAKER] = "breaker"};
 
 enum value_kind value_kind(int type)
 {
-    return type == VALUE_LIST ? KIND_LIST : type == VALUE_HASH ? KIND_HASH : KIND_STRING;
+    switch (type) {
+    case VALUE_LIST:
+        return KIND_LIST;
+    case VALUE_HASH:
+        return KIND_HASH;
+    case VALUE_LIMIT:
+        return KIND_LIMIT;
+    case VALUE_BREAKER:
+        return KIND_BREAKER;
+    default:
+        return KIND_STRING;
+    }
+}
+
+int value_has_parts(int type)
+{
+    return type == VALUE_LIST || type == VALUE_HASH;
 }
 
 const char *value_kind_name(enum value_kind kind)
@@ -52,7 +69,7 @@ const char *value_kind_name(enum value_kind kind)
 
 enum value_kind value_kind_from_name(const char *name, size_t len)
 {
-    for (int kind = KIND_STRING; kind <= KIND_HASH; kind++)
+    for (int kind = KIND_STRING; kind < KIND_N; kind++)
         if (kind != KIND_OTHER && strlen(value_kind_names[kind]) == len &&
             strncasecmp(value_kind_names[kind], name, len) == 0)
             return (enum value_kind)kind;

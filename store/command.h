@@ -122,6 +122,12 @@ enum command_op {
     OP_HINCRBY = 77, /* args: key field; nums: delta; answers the new number */
     OP_HINCRBYFLOAT = 78, /* args: key field delta-text; answers BULK text */
 
+    /* Limits and breakers: keys of kinds of their own. */
+    OP_LIMIT = 90, /* args: key; nums: enum limit_algo, rate, per ms, burst, cost; ARRAY of allowed (1/0), what is left,
+                      ms until the same may be asked again (0 when allowed), ms until nothing is used any more */
+    OP_BREAKER = 91, /* args: key; nums: enum breaker_verb, failures, window ms, cooldown ms, probes; ARRAY of its
+                        state, a reason, may a call be made (1/0), ms until it is worth asking again */
+
     /* Scripts. args: source (or, with CMD_BY_SHA, the sha of a kept one), number of keys as text, keys, other
      * arguments; nums: the wall clock for TIME, a seed. */
     OP_EVAL = 51,
@@ -173,11 +179,17 @@ enum value_type {
     /* Not for VSET: values with parts. */
     VALUE_LIST = 7,
     VALUE_HASH = 8,
+    /* Nor these: what limits and breakers remember, packed. */
+    VALUE_LIMIT = 9,
+    VALUE_BREAKER = 10,
 };
 /* What a client takes a value for. The numbers stand in encoded SCANs. */
-enum value_kind { KIND_STRING = 0, KIND_OTHER = 1, KIND_LIST = 2, KIND_HASH = 3 };
+enum value_kind { KIND_STRING = 0, KIND_OTHER = 1, KIND_LIST = 2, KIND_HASH = 3, KIND_LIMIT = 4, KIND_BREAKER = 5 };
+#define KIND_N 6
 enum value_kind value_kind(int type);
-/* "string", "list", "hash"; for KIND_OTHER "none". */
+/* Does such a value have parts (parts.h)? */
+int value_has_parts(int type);
+/* "string", "list", "hash", "limit", "breaker"; for KIND_OTHER "none". */
 const char *value_kind_name(enum value_kind kind);
 /* The kind of that name (case-insensitive); KIND_OTHER when there is none. */
 enum value_kind value_kind_from_name(const char *name, size_t len);

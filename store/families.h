@@ -76,6 +76,10 @@ void hashes_randfield(struct family *f, const struct command *c);
 /* parts.c */
 void parts_trash_due(struct family *f, const struct command *c);
 
+/* limit.c, breaker.c */
+void limit_take(struct family *f, const struct command *c);
+void breaker_run(struct family *f, const struct command *c);
+
 /* typed.c */
 void typed_vset(struct family *f, const struct command *c);
 void typed_cas(struct family *f, const struct command *c);

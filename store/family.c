@@ -20,8 +20,12 @@ struct family_rule {
     uint8_t nums_min;
     uint8_t of; /* What args[0] must hold, if anything; ANY: the function looks itself. */
 };
-enum { ANY = 0, OF_STRING, OF_LIST, OF_HASH };
-static const enum value_kind rule_kinds[] = {[OF_STRING] = KIND_STRING, [OF_LIST] = KIND_LIST, [OF_HASH] = KIND_HASH};
+enum { ANY = 0, OF_STRING, OF_LIST, OF_HASH, OF_LIMIT, OF_BREAKER };
+static const enum value_kind rule_kinds[] = {[OF_STRING] = KIND_STRING,
+                                             [OF_LIST] = KIND_LIST,
+                                             [OF_HASH] = KIND_HASH,
+                                             [OF_LIMIT] = KIND_LIMIT,
+                                             [OF_BREAKER] = KIND_BREAKER};
 
 static void family_nop(struct family *f, const struct command *c)
 {
@@ -84,6 +88,8 @@ static const struct family_rule rules[256] = {
     [OP_SORT] = {keys_sort, 1, 1, 0},
     [OP_VMGET] = {typed_vmget, 1, ARGS_ANY, 0},
     [OP_LCS] = {strings_lcs, 2, 2, 1},
+    [OP_LIMIT] = {limit_take, 1, 1, 5, OF_LIMIT},
+    [OP_BREAKER] = {breaker_run, 1, 1, 5, OF_BREAKER},
     [OP_EXEC] = {exec_run, 0, ARGS_ANY, 1},
     [OP_EXEC_READ] = {exec_run, 0, ARGS_ANY, 1},
     [OP_VERSIONS] = {exec_versions, 1, ARGS_ANY, 0},
@@ -349,7 +355,7 @@ void family_put(struct family *f, struct bytes key, const struct row *old, enum 
                 struct expiry expiry)
 {
     struct parts gone = parts_of(old);
-    bool kept = value_kind(type) != KIND_STRING && parts_id(value) == gone.id;
+    bool kept = value_has_parts(type) && parts_id(value) == gone.id;
     family_put_in(f, SPACE_KEYS, key, old, type, value, expiry);
     if (!kept)
         parts_discard(f, &gone);

@@ -284,8 +284,10 @@ void keys_dbsize(struct family *f, const struct command *c)
 static const char *keys_encoding(const struct row *row)
 {
     int64_t n;
-    if (value_kind(row->type) != KIND_STRING)
+    if (value_has_parts(row->type))
         return parts_encoding(row);
+    if (value_kind(row->type) != KIND_STRING)
+        return "raw";
     if (row->type != VALUE_FLOAT && number_read_int(row->value, row->value_len, &n))
         return "int";
     return row->value_len <= KEYS_EMBSTR_BYTES_MAX ? "embstr" : "raw";

@@ -67,6 +67,7 @@ enum refusal {
     REFUSAL_VALUE_NAN_OR_INFINITY, /* "value is NaN or Infinity": the increment itself */
     REFUSAL_NOT_STRINGS,           /* LCS of something else. */
     REFUSAL_UNBLOCKED,             /* Who was offered something has waited no more when it was to be taken. */
+    REFUSAL_LIMIT_ALGO = 90,       /* The limit is one of the other algorithm. */
     REFUSAL_ANSWER_TOO_LARGE = 50, /* Done, but its answer would be too long: detail is the limit in bytes. */
 };
 

@@ -46,7 +46,7 @@ void parts_set_id(uint8_t *value, uint64_t id)
 
 struct parts parts_of(const struct row *row)
 {
-    if (row == NULL || value_kind(row->type) == KIND_STRING)
+    if (row == NULL || !value_has_parts(row->type))
         return (struct parts){.id = 0};
     struct parts_head h = parts_head_read(row->value);
     bool chained = row->type == VALUE_LIST;
@@ -186,7 +186,7 @@ const char *parts_encoding(const struct row *row)
 
 size_t parts_bytes(const struct row *row)
 {
-    if (value_kind(row->type) == KIND_STRING)
+    if (!value_has_parts(row->type))
         return 0;
     struct parts_head h = parts_head_read(row->value);
     if (h.id == 0)

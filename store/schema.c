@@ -44,7 +44,8 @@ static const struct {
 };
 
 /* Columns: hash: xxh3 of the space and the key, upper 63 bits. type: 0 raw 1 int 2 float 3 bool 4 json 5 str 7 list 8
- * hash; 0 in other tables than keys. expire_ms: on the replicated clock (meta: clock_ms); NULL: never. */
+ * hash 9 limit 10 breaker; 0 in other tables than keys. expire_ms: on the replicated clock (meta: clock_ms); NULL:
+ * never. */
 #define SCHEMA_ROW_TABLE                                                                                               \
     "CREATE TABLE %s ("                                                                                                \
     " hash INTEGER NOT NULL,"                                                                                          \

@@ -842,6 +842,36 @@ static void malformed_lock_commands_are_refused(void **state)
     client_free(c);
 }
 
+static void limits_and_breakers_name_what_is_wrong(void **state)
+{
+    struct harness *h = *state;
+    struct client *c = start_one(h);
+    client_send_text(c, "LIMIT l ALGO gcra RATE 2 PER 1000000 COST 2\r\nlimit k algo GCRA per 1000000 rate 2\r\n");
+    client_expect(c, "*4\r\n:1\r\n:0\r\n:0\r\n:1000000\r\n");
+    client_expect(c, "*4\r\n:1\r\n:1\r\n:0\r\n:500000\r\n");
+    client_send_text(c, "LIMIT l ALGO drip RATE 2 PER 1000\r\nLIMIT l ALGO gcra RATE 0 PER 1000\r\n"
+                        "LIMIT l ALGO gcra RATE 2 COST 1\r\nLIMIT w ALGO window RATE 2 PER 1000 BURST 3\r\n");
+    client_expect(c, "-ERR ALGO gcra or ALGO window expected after the key\r\n"
+                     "-ERR RATE: a number from 1 to 1000000 expected\r\n-ERR RATE and PER are needed\r\n"
+                     "-ERR RATE and PER are needed, and BURST is for gcra only\r\n");
+    client_send_text(c,
+                     "LIMIT w ALGO gcra RATE 2 PER 1000 COST 3\r\nLIMIT w ALGO gcra RATE 1 PER 31622400000 BURST 11\r\n"
+                     "LIMIT w ALGO gcra RATE 2 PER 1000 COST\r\nLIMIT l ALGO window RATE 2 PER 1000\r\n");
+    client_expect(c, "-ERR COST is more than is ever allowed at once\r\n"
+                     "-ERR BURST would take more than 10 years at that rate\r\n-ERR syntax error\r\n"
+                     "-ERR the key is a limit of the other ALGO\r\n");
+    client_send_text(c, "BREAKER b FAILURE FAILURES 1 COOLDOWN 1000000\r\nBREAKER b TRY\r\nBREAKER b STATE PROBES 0\r\n"
+                        "BREAKER b STATE PROBES\r\nBREAKER b STATE COLOUR 1\r\nTYPE b\r\nOBJECT ENCODING b\r\n");
+    client_expect(c, "*4\r\n$4\r\nopen\r\n$8\r\nfailures\r\n:0\r\n:1000000\r\n"
+                     "-ERR ALLOW, SUCCESS, FAILURE, STATE or RESET expected after the name\r\n"
+                     "-ERR PROBES: a number from 1 to 100 expected\r\n-ERR syntax error\r\n-ERR syntax error\r\n"
+                     "+breaker\r\n$3\r\nraw\r\n");
+    client_send_text(c, "MULTI\r\nLIMIT m ALGO gcra RATE 1 PER 1000\r\nBREAKER n ALLOW\r\nEXEC\r\n");
+    client_expect(c, "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n*4\r\n:1\r\n:0\r\n:0\r\n:1000\r\n"
+                     "*4\r\n$6\r\nclosed\r\n$2\r\nok\r\n:1\r\n:0\r\n");
+    client_free(c);
+}
+
 static void note_shutdown(void *ctx)
 {
     ++*(int *)ctx;
@@ -952,6 +982,7 @@ int main(void)
         TEST(a_wait_can_be_ended_by_another_client),
         TEST(who_hangs_up_early_does_not_wait),
         TEST(malformed_lock_commands_are_refused),
+        TEST(limits_and_breakers_name_what_is_wrong),
         TEST(shutdown_is_passed_on),
         TEST(big_values_pass_whole),
         TEST(role_follows_the_leader),
