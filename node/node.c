@@ -330,12 +330,6 @@ static void on_lost(void *ctx, uint64_t peer)
     replica_lost(n->cluster.replica, peer);
 }
 
-static bool admit(void *ctx, uint64_t peer)
-{
-    struct node *n = ctx;
-    return replica_admits(n->cluster.replica, peer);
-}
-
 static void introduce(void *ctx, struct frame_greeting *g)
 {
     struct node *n = ctx;
@@ -516,7 +510,6 @@ static int open_links(struct node *n, char error[256])
                               .start = n->cluster.start,
                               .client_address = n->config.advertise,
                               .ctx = n,
-                              .admit = admit,
                               .introduce = introduce,
                               .judge = judge,
                               .on_refused = on_refused,

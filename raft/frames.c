@@ -62,21 +62,21 @@ bool frame_kind_known(uint8_t kind)
 }
 
 /* ---- Greeting ----
- * 0 magic, 8 kind, 10 version_min, 12 version_max, 14 code, 16 cluster id, 32 from, 40 to, 48 start, 56 text length,
- * 58 zero, 60 crc32c of 0..59 and of 64 to the end of the text, 64 incarnation, 72 last, 80 configuration, 88 text,
- * zeros up to a multiple of 8. */
+ * 0 magic, 8 kind, 10 version_min, 12 version_max, 14 code, 16 cluster id, 32 from, 40 to, 48 start, 56 length of text,
+ * 58 length of peer, 60 crc32c of 0..59 and of 64 to the end of peer, 64 incarnation, 72 last, 80 configuration, 88
+ * text, peer right behind it, zeros up to a multiple of 8. */
 
 static const uint8_t greeting_magic[8] = {'H', 'F', 'P', 'E', 'E', 'R', '\r', '\n'};
 
-static uint32_t greeting_crc(const uint8_t *buf, size_t text_len)
+static uint32_t greeting_crc(const uint8_t *buf, size_t texts_len)
 {
-    return crc32c(crc32c(0, buf, 60), buf + 64, FRAME_GREETING_HEAD_BYTES - 64 + text_len);
+    return crc32c(crc32c(0, buf, 60), buf + 64, FRAME_GREETING_HEAD_BYTES - 64 + texts_len);
 }
 
 size_t frame_greeting_encode(const struct frame_greeting *g, uint8_t buf[FRAME_GREETING_BYTES_MAX])
 {
-    size_t text_len = strnlen(g->text, FRAME_GREETING_TEXT_MAX);
-    size_t len = FRAME_GREETING_HEAD_BYTES + text_len + frame_pad(text_len);
+    size_t text_len = strnlen(g->text, FRAME_GREETING_TEXT_MAX), peer_len = strnlen(g->peer, FRAME_GREETING_TEXT_MAX);
+    size_t len = FRAME_GREETING_HEAD_BYTES + text_len + peer_len + frame_pad(text_len + peer_len);
     memset(buf, 0, len);
     memcpy(buf, greeting_magic, sizeof greeting_magic);
     put16(buf + 8, g->kind);
@@ -88,11 +88,13 @@ size_t frame_greeting_encode(const struct frame_greeting *g, uint8_t buf[FRAME_G
     le64_put(buf + 40, g->to);
     le64_put(buf + 48, g->start);
     put16(buf + 56, (uint16_t)text_len);
+    put16(buf + 58, (uint16_t)peer_len);
     le64_put(buf + 64, g->incarnation);
     le64_put(buf + 72, g->last);
     le64_put(buf + 80, g->configuration);
     memcpy(buf + FRAME_GREETING_HEAD_BYTES, g->text, text_len);
-    le32_put(buf + 60, greeting_crc(buf, text_len));
+    memcpy(buf + FRAME_GREETING_HEAD_BYTES + text_len, g->peer, peer_len);
+    le32_put(buf + 60, greeting_crc(buf, text_len + peer_len));
     return len;
 }
 
@@ -110,13 +112,13 @@ long frame_greeting_decode(const uint8_t *buf, size_t len, struct frame_greeting
         return FRAME_EMALFORMED;
     if (len < FRAME_GREETING_HEAD_BYTES)
         return 0;
-    size_t text_len = get16(buf + 56);
-    if (text_len > FRAME_GREETING_TEXT_MAX)
+    size_t text_len = get16(buf + 56), peer_len = get16(buf + 58);
+    if (text_len > FRAME_GREETING_TEXT_MAX || peer_len > FRAME_GREETING_TEXT_MAX)
         return FRAME_EMALFORMED;
-    size_t whole = FRAME_GREETING_HEAD_BYTES + text_len + frame_pad(text_len);
+    size_t whole = FRAME_GREETING_HEAD_BYTES + text_len + peer_len + frame_pad(text_len + peer_len);
     if (len < whole)
         return 0;
-    if (le32_get(buf + 60) != greeting_crc(buf, text_len))
+    if (le32_get(buf + 60) != greeting_crc(buf, text_len + peer_len))
         return FRAME_EMALFORMED;
     ret->kind = get16(buf + 8);
     ret->version_min = get16(buf + 10);
@@ -130,6 +132,7 @@ long frame_greeting_decode(const uint8_t *buf, size_t len, struct frame_greeting
     ret->last = le64_get(buf + 72);
     ret->configuration = le64_get(buf + 80);
     greeting_text(ret->text, buf + FRAME_GREETING_HEAD_BYTES, text_len);
+    greeting_text(ret->peer, buf + FRAME_GREETING_HEAD_BYTES + text_len, peer_len);
     return (long)whole;
 }
 

@@ -64,7 +64,7 @@ bool frame_kind_known(uint8_t kind);
 #define FRAME_VERSION_MAX 1
 #define FRAME_GREETING_HEAD_BYTES 88
 #define FRAME_GREETING_TEXT_MAX 255
-#define FRAME_GREETING_BYTES_MAX (FRAME_GREETING_HEAD_BYTES + 256)
+#define FRAME_GREETING_BYTES_MAX (FRAME_GREETING_HEAD_BYTES + 512)
 #define FRAME_CLUSTER_ID_BYTES 16
 
 enum frame_greeting_kind { FRAME_HELLO = 1, FRAME_WELCOME = 2, FRAME_REFUSED = 3 };
@@ -91,6 +91,7 @@ struct frame_greeting {
     uint64_t last;                          /* Index of the last entry in the sender's log. */
     uint64_t configuration;                 /* Index of the last committed list of members that the sender has. */
     char text[FRAME_GREETING_TEXT_MAX + 1]; /* Client address of the sender; in REFUSED the reason in words. */
+    char peer[FRAME_GREETING_TEXT_MAX + 1]; /* Peer address of the sender, for one who has yet to learn it; or "". */
 };
 
 /* Returns the bytes written, a multiple of 8. */

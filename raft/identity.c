@@ -13,11 +13,16 @@ void replica_introduce(const struct replica *r, struct frame_greeting *g)
     g->incarnation = log_incarnation(r->log);
     g->last = log_last(r->log);
     g->configuration = r->raft.configuration_committed_index;
+    replica_address_of(r, r->id, g->peer);
 }
 
 unsigned replica_judge(struct replica *r, const struct frame_greeting *g, char *why)
 {
     unsigned long long id = g->from;
+    if (!membership_admits(r, g)) {
+        snprintf(why, FRAME_GREETING_TEXT_MAX, "node %llu is not a member of this cluster", id);
+        return FRAME_REFUSED_MEMBER;
+    }
     switch (known_meet(&r->known, g->from, g->incarnation, g->start, g->last)) {
     case 0:
         return 0;

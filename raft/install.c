@@ -48,9 +48,9 @@ static void ack(struct replica *r, uint64_t to, uint64_t index, uint64_t written
 void install_head(struct replica *r, uint64_t from, const struct frame_install *m)
 {
     struct install *in = &r->install;
-    bool joining = r->raft.configuration.n == 0; /* Whoever leads is a voter, but we have yet to hear so. */
-    if ((!joining && !replica_is_voter(r, from)) || m->term < raft_current_term(&r->raft) ||
-        m->conf_len > sizeof in->conf || raft_state(&r->raft) == RAFT_LEADER)
+    bool known = replica_link_up(r, from); /* Whoever leads may have got its vote after the last list that we have. */
+    if (!known || m->term < raft_current_term(&r->raft) || m->conf_len > sizeof in->conf ||
+        raft_state(&r->raft) == RAFT_LEADER)
         return;
     if (m->last_index <= r->applied) {
         ack(r, from, m->last_index, m->file_bytes); /* Have it. */

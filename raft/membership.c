@@ -7,7 +7,10 @@
  *   - every voter that can be reached has taken in the last list, so that no two of them act on lists further apart;
  *   - a voter has caught up before it counts, and enough of the new voters can be reached to commit anything at all;
  *   - the leader itself is neither removed nor demoted: it hands over first;
- *   - ids are never given twice: what is remembered of an id stays true for ever (known.h). */
+ *   - ids are never given twice: what is remembered of an id stays true for ever (known.h).
+ *
+ * Who lags may not know who leads by now: whoever greets us with a newer list than ours is a guest, listened to and
+ * answered as a member, until that list has come here and decides. */
 #include "raft/replica_internal.h"
 #include <assert.h>
 #include <stdarg.h>
@@ -261,12 +264,37 @@ static bool is_named(const struct raft_configuration *c, uint64_t id)
     return false;
 }
 
+static bool is_guest(const struct replica *r, uint64_t id)
+{
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
+        if (r->guests[i].id == id && r->guests[i].configuration > r->raft.configuration_committed_index)
+            return true;
+    return false;
+}
+
+/* The place of this guest, or one that is free; without any, the one with the oldest list gives way. */
+static struct guest *guest_place(struct replica *r, uint64_t id)
+{
+    struct guest *best = &r->guests[0];
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        struct guest *g = &r->guests[i];
+        if (g->id == id)
+            return g;
+        if (g->configuration < best->configuration)
+            best = g;
+    }
+    return best;
+}
+
+bool membership_knows(const struct replica *r, uint64_t id)
+{
+    return is_named(&r->raft.configuration, id) || is_named(&r->raft.configuration_committed, id) || is_guest(r, id);
+}
+
 /* A joining node knows nobody but those it was told of; the first list from the leader takes their place. */
 static bool is_wanted(const struct replica *r, uint64_t id)
 {
-    if (r->raft.configuration.n == 0)
-        return true;
-    return is_named(&r->raft.configuration, id) || is_named(&r->raft.configuration_committed, id);
+    return r->raft.configuration.n == 0 || membership_knows(r, id);
 }
 
 static void forget_peers(struct replica *r)
@@ -295,28 +323,49 @@ static void remember_peer(struct replica *r, uint64_t id)
     r->peers[r->n_peers++] = id;
 }
 
-void membership_remember_peers(struct replica *r)
+static void remember_list(struct replica *r, const struct raft_configuration *c)
 {
-    const struct raft_configuration *c = &r->raft.configuration;
     for (unsigned i = 0; i < c->n; i++)
         if (c->servers[i].id != r->id)
             remember_peer(r, c->servers[i].id);
-    for (size_t i = 0; c->n == 0 && i < r->n_contacts; i++)
-        if (r->contacts[i].id != r->id)
-            remember_peer(r, r->contacts[i].id);
 }
 
+void membership_remember_peers(struct replica *r)
+{
+    remember_list(r, &r->raft.configuration);
+    remember_list(r, &r->raft.configuration_committed);
+    for (size_t i = 0; r->raft.configuration.n == 0 && i < r->n_contacts; i++)
+        if (r->contacts[i].id != r->id)
+            remember_peer(r, r->contacts[i].id);
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
+        if (r->guests[i].id != 0 && is_guest(r, r->guests[i].id))
+            remember_peer(r, r->guests[i].id);
+}
+
+static void dial(struct replica *r, uint64_t id, const char *address)
+{
+    if (id != r->id && address[0] != '\0')
+        r->io->ops->peer(r->io, id, address);
+}
+
+/* By the list in force; then those whom only the committed one names, since the other may be undone; then guests. */
 void replica_follow_members(struct replica *r)
 {
-    const struct raft_configuration *c = &r->raft.configuration;
+    const struct raft_configuration *now = &r->raft.configuration, *before = &r->raft.configuration_committed;
     forget_peers(r);
     membership_remember_peers(r);
-    for (unsigned i = 0; i < c->n; i++)
-        if (c->servers[i].id != r->id)
-            r->io->ops->peer(r->io, c->servers[i].id, c->servers[i].address);
-    for (size_t i = 0; c->n == 0 && i < r->n_contacts; i++)
-        if (r->contacts[i].id != r->id)
-            r->io->ops->peer(r->io, r->contacts[i].id, r->contacts[i].address);
+    for (unsigned i = 0; i < now->n; i++)
+        dial(r, now->servers[i].id, now->servers[i].address);
+    for (unsigned i = 0; i < before->n; i++)
+        if (!is_named(now, before->servers[i].id))
+            dial(r, before->servers[i].id, before->servers[i].address);
+    for (size_t i = 0; now->n == 0 && i < r->n_contacts; i++)
+        dial(r, r->contacts[i].id, r->contacts[i].address);
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        const struct guest *g = &r->guests[i];
+        if (g->id != 0 && !is_named(now, g->id) && !is_named(before, g->id) && is_guest(r, g->id))
+            dial(r, g->id, g->address);
+    }
 }
 
 /* Not what the core says: of the lists that are in the log it takes the last but one for committed before they are
@@ -339,7 +388,16 @@ void membership_committed(struct replica *r, const struct raft_configuration *c)
         replica_expel(r, "node %llu was removed from its cluster", (unsigned long long)r->id);
 }
 
-bool replica_admits(const struct replica *r, uint64_t id)
+bool membership_admits(struct replica *r, const struct frame_greeting *g)
 {
-    return r->raft.configuration.n == 0 || is_wanted(r, id);
+    bool named = is_named(&r->raft.configuration, g->from) || is_named(&r->raft.configuration_committed, g->from);
+    if (named || (g->configuration <= r->raft.configuration_committed_index && r->raft.configuration.n > 0))
+        return named;
+    struct guest *guest = guest_place(r, g->from);
+    guest->id = g->from;
+    guest->configuration = g->configuration;
+    snprintf(guest->address, sizeof guest->address, "%s", g->peer);
+    if (r->opened)
+        replica_follow_members(r); /* Our answers need a way back. */
+    return true;
 }

@@ -15,7 +15,7 @@ static bool guarded(struct replica *r, const struct raft_message *m)
         what = "claims to lead in our own term: does another machine run with its id or ours?";
     else if (guard_lost_log(&r->raft, m))
         what = "has lost entries that it had acknowledged, and is left out: give it its old data directory back";
-    else if (guard_stranger(&r->raft, m))
+    else if (guard_stranger(&r->raft, m) && !membership_knows(r, m->server_id))
         what = "is not a member";
     if (what == NULL)
         return false;

@@ -191,6 +191,4 @@ uint64_t replica_leader(const struct replica *r); /* 0 when none is known. */
 uint64_t replica_term(const struct replica *r);
 void replica_set_claim(struct replica *r, uint64_t bytes); /* log_set_claim() */
 bool replica_has_reserve(const struct replica *r); /* False: the disk is nearly full, refuse what takes space. */
-/* May this peer send to us? Members may, and anybody as long as a joining node knows none. */
-bool replica_admits(const struct replica *r, uint64_t id);
 uint64_t replica_match(const struct replica *r, uint64_t peer);

@@ -63,6 +63,12 @@ struct offer {
 
 #define REPLICA_PEERS_MAX (2 * REPLICA_MEMBERS_MAX) /* Those of two lists of members. */
 
+/* A node that our list of members does not name, but that has a newer one: it may have joined since, and may lead. */
+struct guest {
+    uint64_t id, configuration; /* The index of its list; when ours is there, that decides. 0: a free place. */
+    char address[REPLICA_ADDRESS_MAX];
+};
+
 struct replica {
     struct raft raft;
     struct io *io;
@@ -99,8 +105,9 @@ struct replica {
     size_t n_peers;
     struct replica_member contacts[REPLICA_MEMBERS_MAX]; /* Whom a joining node was told of. */
     size_t n_contacts;
-    bool joins;            /* Not one of the first members. */
-    bool is_member;        /* By the last committed list. */
+    bool joins;     /* Not one of the first members. */
+    bool is_member; /* By the last committed list. */
+    struct guest guests[REPLICA_MEMBERS_MAX];
     char change_words[64]; /* The last change of members that was begun here. */
 
     uint64_t elections, read_rounds, snapshots_sent, snapshots_installed, guarded;
@@ -124,6 +131,10 @@ void replica_address_of(const struct replica *r, uint64_t id, char ret[REPLICA_A
 /* Keep a link to every member but ourselves, and to nobody else. */
 void replica_follow_members(struct replica *r);
 void membership_remember_peers(struct replica *r);
+/* May we deal with this peer, who greets us? */
+bool membership_admits(struct replica *r, const struct frame_greeting *g);
+/* Is it a guest, or named by the list in force or by the last committed one? The former may yet be undone. */
+bool membership_knows(const struct replica *r, uint64_t id);
 /* The list that stands in the owner's state (NULL: none). */
 void membership_start(struct replica *r, const struct raft_configuration *applied);
 /* A list of members is committed (or came with a snapshot); the core is told next. */

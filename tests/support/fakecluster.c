@@ -262,14 +262,18 @@ static void link_break(struct fakecluster *c, uint64_t from, uint64_t to)
     push(c, (struct event){.kind = EVENT_DOWN, .node = from, .peer = to}, roll(c, 2000));
 }
 
-/* As the greeting of a real link: who is not a member is told so, and tries again. */
+/* As the greeting of a real link: who is turned away is told why, and tries again. */
 static bool link_greets(struct fakecluster *c, uint64_t from, uint64_t to)
 {
-    struct frame_greeting g = {.kind = FRAME_REFUSED, .code = FRAME_REFUSED_MEMBER, .from = to, .to = from};
-    if (replica_admits(c->nodes[to].replica, from))
+    struct replica *caller = c->nodes[from].replica, *answerer = c->nodes[to].replica;
+    struct frame_greeting hello = {.kind = FRAME_HELLO, .from = from, .to = to, .start = replica_start(caller)};
+    struct frame_greeting refused = {.kind = FRAME_REFUSED, .from = to, .to = from};
+    replica_introduce(caller, &hello);
+    refused.code = (uint16_t)replica_judge(answerer, &hello, refused.text);
+    if (refused.code == 0)
         return true;
-    replica_introduce(c->nodes[to].replica, &g);
-    replica_refused(c->nodes[from].replica, to, &g);
+    replica_introduce(answerer, &refused);
+    replica_refused(caller, to, &refused);
     c->links[from][to].connecting = true;
     push(c, (struct event){.kind = EVENT_UP, .node = from, .peer = to}, CONNECT_MS * 1000 + roll(c, CONNECT_MS * 1000));
     return false;

@@ -341,6 +341,44 @@ static void a_node_that_joined_starts_again_from_its_log(void **state)
     check(!fakecluster_expelled(c, 4));
 }
 
+static bool four_leads(struct fakecluster *cluster, void *ctx)
+{
+    (void)ctx;
+    uint64_t at = fakecluster_leader(cluster);
+    if (at != 0 && at != 4)
+        replica_transfer(fakecluster_replica(cluster, at), 4);
+    return at == 4;
+}
+
+/* A voter was away while another node joined, which leads now: its list does not name it, but it must follow. */
+static void behind_a_stranger(uint64_t with_seed)
+{
+    begin((struct fakecluster_options){.n = 4,
+                                       .founders = 3,
+                                       .seed = with_seed,
+                                       .state_bytes = 5000,
+                                       .keep_entries = with_seed % 2 == 0 ? 5 : 0,
+                                       .checkpoint_ms = 50});
+    uint64_t away = leader() % 3 + 1, gone = away % 3 + 1;
+    fakecluster_isolate(c, away, true);
+    join(4);
+    do_change(CHANGE_PROMOTE, 4);
+    propose(50);
+    check(fakecluster_until(c, four_leads, NULL, WAIT_MS));
+    fakecluster_crash(c, gone);
+    fakecluster_heal(c);
+    check(fakecluster_until(c, fakecluster_has_leader, NULL, WAIT_MS));
+    propose(5); /* Three of four are needed: it must take them. */
+    check(fakecluster_start(c, gone, NULL) == 0);
+    check(fakecluster_until(c, members_agree, NULL, INSTALLED_MS));
+}
+
+static void who_lags_follows_a_leader_it_never_heard_of(void **state)
+{
+    (void)state;
+    for_seeds(6, behind_a_stranger);
+}
+
 static void an_address_changes(void **state)
 {
     (void)state;
@@ -422,6 +460,7 @@ int main(void)
         TEST(an_uncommitted_change_is_undone),
         TEST(a_node_joins_by_a_snapshot),
         TEST(a_node_that_joined_starts_again_from_its_log),
+        TEST(who_lags_follows_a_leader_it_never_heard_of),
         TEST(an_address_changes),
         TEST(storms_break_no_promise),
     };
