@@ -2,7 +2,7 @@
  *   - one leader a term, and a new leader's log holds all that was committed in earlier terms;
  *   - entries of the same index and term are the same, and so is the term before them (hence all that is before);
  *   - commit and applied only grow in one life, and applied stays behind commit;
- *   - at one applied index all states have the same hash, reached by an entry of the same term. */
+ *   - at one applied index all states have the same hash, clock and revision, reached by an entry of the same term. */
 #include "tests/sim/checks.h"
 #include "tests/sim/nodes.h"
 #include "tests/sim/peek.h"
@@ -15,7 +15,7 @@
 #define CHECKS_TERMS_MAX (1u << 16)
 
 struct point { /* What the state is after an index. */
-    uint64_t hash, term;
+    uint64_t hash, term, clock_ms, revision;
 };
 
 struct entry_seen {
@@ -163,13 +163,18 @@ static void check_state(int i)
     each[i].applied = applied;
     if (applied > all.highest)
         all.highest = applied;
-    struct point *p = &all.points[applied], here = {store_hash(s), store_applied_term(s)};
+    struct point *p = &all.points[applied],
+                 here = {store_hash(s), store_applied_term(s), store_clock_ms(s), store_revision(s)};
     trace(here.hash);
     if (p->term != 0 && p->term != here.term)
         fail("n%d applied an entry of term %llu at index %llu, another node one of term %llu", i + 1,
              (unsigned long long)here.term, (unsigned long long)applied, (unsigned long long)p->term);
     if (p->term != 0 && p->hash != here.hash)
         fail("the state of n%d differs from another node's at index %llu", i + 1, (unsigned long long)applied);
+    if (p->term != 0 && (p->clock_ms != here.clock_ms || p->revision != here.revision))
+        fail("at index %llu n%d stands at %llu ms and revision %llu, another node at %llu and %llu",
+             (unsigned long long)applied, i + 1, (unsigned long long)here.clock_ms, (unsigned long long)here.revision,
+             (unsigned long long)p->clock_ms, (unsigned long long)p->revision);
     *p = here;
 }
 

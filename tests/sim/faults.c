@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define OLD_NEWS_US 400000   /* Or twice, or three times so much later. */
 #define FULL_ROOM_BYTES 3000 /* What a full disk still has. */
 
 enum fault_kind {
@@ -20,6 +21,8 @@ enum fault_kind {
     FAULT_SPLIT_ONE_WAY,
     FAULT_ISOLATE,
     FAULT_STALE_LEADER, /* Cut off, and so slow that it goes on believing in itself. */
+    FAULT_OLD_NEWS,     /* Likewise slow, while what it hears and says is late, or nothing. */
+    FAULT_COMPANION,    /* Likewise, but cut off together with one other. */
     FAULT_BRIDGE,       /* Two halves that only one node connects. */
     FAULT_RESET,
     FAULT_FLAP,
@@ -57,6 +60,8 @@ static const struct {
     [FAULT_SPLIT_ONE_WAY] = {"one-way partition", 10, 3000},
     [FAULT_ISOLATE] = {"isolation", 12, 3000},
     [FAULT_STALE_LEADER] = {"isolation of a slowed leader", 8, 2500},
+    [FAULT_OLD_NEWS] = {"old news for a slowed leader", 8, 2500},
+    [FAULT_COMPANION] = {"isolation of a slowed leader and one other", 6, 2500},
     [FAULT_BRIDGE] = {"partition but for a bridge", 6, 3000},
     [FAULT_RESET] = {"reset", 8, 0},
     [FAULT_FLAP] = {"flapping link", 5, 1500},
@@ -73,7 +78,8 @@ static const struct {
 static int whom(const struct fault *f)
 {
     int leader = nodes_leader();
-    bool rather = f->whom % 100 < 45 || f->kind == FAULT_STALE_LEADER;
+    bool slowed = f->kind == FAULT_STALE_LEADER || f->kind == FAULT_OLD_NEWS || f->kind == FAULT_COMPANION;
+    bool rather = f->whom % 100 < 45 || slowed;
     return leader >= 0 && rather ? leader : (int)(f->whom / 100 % (uint64_t)n_nodes);
 }
 
@@ -102,6 +108,37 @@ static void isolate(const struct fault *f, int node)
             net_cut(node, k);
         if (f->what % 3 != 1)
             net_cut(k, node);
+    }
+    world_in(f->for_us, -1, heal);
+}
+
+/* Each link to and from it is cut or slow, as the bits of `what` have it. */
+static void old_news(const struct fault *f, int node)
+{
+    uint64_t bits = f->what;
+    for (int k = 0; k < n_nodes; k++, bits >>= 8) {
+        if (k == node)
+            continue;
+        if ((bits & 3) == 0)
+            net_cut(node, k);
+        if ((bits >> 2 & 3) == 0)
+            net_cut(k, node);
+        net_slow(node, k, (bits >> 4 & 3) * OLD_NEWS_US);
+        net_slow(k, node, (bits >> 6 & 3) * OLD_NEWS_US);
+    }
+    world_in(f->for_us, -1, heal);
+}
+
+static void split_with_companion(const struct fault *f, int node)
+{
+    int companion = (node + 1 + (int)(f->what % (uint64_t)(n_nodes - 1))) % n_nodes;
+    for (int k = 0; k < n_nodes; k++) {
+        if (k == node || k == companion)
+            continue;
+        net_cut(node, k);
+        net_cut(k, node);
+        net_cut(companion, k);
+        net_cut(k, companion);
     }
     world_in(f->for_us, -1, heal);
 }
@@ -172,6 +209,14 @@ static void happen_to(const struct fault *f, struct sim_node *n)
     case FAULT_STALE_LEADER:
         node_slow_clock(n->index, f->for_us);
         isolate(f, n->index);
+        break;
+    case FAULT_OLD_NEWS:
+        node_slow_clock(n->index, f->for_us);
+        old_news(f, n->index);
+        break;
+    case FAULT_COMPANION:
+        node_slow_clock(n->index, f->for_us);
+        split_with_companion(f, n->index);
         break;
     case FAULT_BRIDGE:
         bridge(f, n->index);

@@ -17,6 +17,7 @@ struct link {
     bool up;      /* As its sender was told. */
     bool stalled; /* Something was swallowed: nothing passes until the next connection. */
     bool cut;
+    uint64_t slow_us; /* So much longer everything takes. */
     uint64_t number;  /* Of the connection. */
     uint64_t free_us; /* When the last frame under way arrives. */
     struct frame {
@@ -109,7 +110,7 @@ void net_send(int from, uint64_t peer, uint8_t kind, const void *head, size_t he
         memcpy(bytes, head, head_len);
     for (size_t k = 0; k < n; put += slices[k++].len)
         memcpy(bytes + put, slices[k].blob->bytes + slices[k].offset, slices[k].len);
-    uint64_t when = world.now_us + travel_us();
+    uint64_t when = world.now_us + travel_us() + l->slow_us;
     if (when < l->free_us)
         when = l->free_us;
     l->free_us = when;
@@ -230,6 +231,11 @@ void net_cut(int i, int k)
     e->b = l->number;
 }
 
+void net_slow(int i, int k, uint64_t us)
+{
+    links[i][k].slow_us = us;
+}
+
 bool net_is_cut(int i, int k)
 {
     return links[i][k].cut;
@@ -239,6 +245,7 @@ void net_heal(void)
 {
     for (int i = 0; i < n_nodes; i++) {
         for (int k = 0; k < i; k++) {
+            links[i][k].slow_us = links[k][i].slow_us = 0;
             bool was = links[i][k].cut || links[k][i].cut;
             links[i][k].cut = links[k][i].cut = false;
             if (was)

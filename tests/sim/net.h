@@ -16,6 +16,8 @@ void net_node_ended(int i);
 /* No frame passes from i to k any more. */
 void net_cut(int i, int k);
 bool net_is_cut(int i, int k);
+/* Frames take so much longer, in their order, until all heals. */
+void net_slow(int i, int k, uint64_t us);
 /* All cuts end; connections that were stalled are made anew. */
 void net_heal(void);
 /* Both connections between i and k break, and are made anew. */

@@ -39,14 +39,17 @@ def write(path, text):
 
 def plant(path, tree, out):
     plants, edits = read(path)
+    stale = []
     for source, changes in edits.items():
         original = os.path.join(tree, source)
         text = open(original, encoding="utf-8").read()
         for old, new in changes:
             if text.count(old) != 1:
-                sys.exit(f"{path}: {source} has this {text.count(old)} times, not once:\n{old}")
+                stale.append(f"{path}: {source} has this {text.count(old)} times, not once:\n{old}")
             text = text.replace(old, new)
         write(os.path.join(out, source), f'#include "planted.h"\n#line 1 "{original}"\n{text}')
+    if stale:
+        sys.exit("\n".join(stale))
     names = ", ".join(f"PLANT_{name}" for name, _ in plants)
     words = ", ".join(f'"{name}"' for name, _ in plants)
     write(os.path.join(out, "planted.h"),

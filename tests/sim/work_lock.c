@@ -18,7 +18,7 @@
 #define LOCKS 4
 #define PERMITS 3
 #define WAIT_MS_MAX 700
-#define UNUSED_US 2000000 /* So long nobody may have a lock that others wait for in vain. */
+#define UNUSED_US 1000000 /* So long nobody may have a lock that others wait for in vain. */
 
 enum { OPEN, CLOSE, KEEPALIVE, ACQUIRE, RELEASE, GUARD, KINDS };
 
@@ -45,7 +45,7 @@ static struct worker {
     /* Its hold, or its request under ONCE that is to be repeated. */
     bool pending, perhaps_done, held, releasing, release_unsure;
     unsigned lock;
-    uint64_t serial, token, asked_us, lease_ms, permits;
+    uint64_t serial, token, asked_us, wait_ms, lease_ms, permits;
     bool shared;
     uint64_t trusts_until_us;
 } workers[CLIENTS];
@@ -156,7 +156,7 @@ static void session_ended(struct worker *w, bool closed)
 static void choose_acquire(struct op *op, struct worker *w)
 {
     do
-        w->lock = (unsigned)below(CHANCE_CLIENTS, LOCKS);
+        w->lock = percent(CHANCE_CLIENTS, 40) ? 0 : (unsigned)below(CHANCE_CLIENTS, LOCKS);
     while ((w->shunned >> w->lock & 1) != 0);
     w->pending = percent(CHANCE_CLIENTS, 50);
     w->serial += w->pending;
@@ -165,16 +165,17 @@ static void choose_acquire(struct op *op, struct worker *w)
     w->lease_ms = percent(CHANCE_CLIENTS, 30) ? between(CHANCE_CLIENTS, 50, 600) : 0;
     w->permits = locks[w->lock].permits ? between(CHANCE_CLIENTS, 1, PERMITS) : 0;
     w->shared = locks[w->lock].shares && percent(CHANCE_CLIENTS, 60);
-    op->value = percent(CHANCE_CLIENTS, 75) ? between(CHANCE_CLIENTS, 1, WAIT_MS_MAX) : 0;
+    op->value = percent(CHANCE_CLIENTS, 85) ? between(CHANCE_CLIENTS, 1, WAIT_MS_MAX) : 0;
+    w->wait_ms = op->value;
     op->floor = seen[w->lock].newest;
-    if (!w->pending && percent(CHANCE_CLIENTS, 20))
-        op->patience_us = 1000 + below(CHANCE_CLIENTS, 300000);
+    if (percent(CHANCE_CLIENTS, 40))
+        op->patience_us = 1000 + below(CHANCE_CLIENTS, 200000);
 }
 
-/* A repeated request waits as long as the first time, and its token may be as old. */
-static void repeat_acquire(struct op *op)
+/* The same once more: it may be the first that arrives. Its token may be as old as the first asking. */
+static void repeat_acquire(struct op *op, const struct worker *w)
 {
-    op->value = 1;
+    op->value = w->wait_ms;
     op->floor = 0;
 }
 
@@ -183,6 +184,8 @@ static int choose_with_hold(struct worker *w)
     unsigned at = (unsigned)below(CHANCE_CLIENTS, 100);
     if (w->releasing || at < 30)
         return RELEASE;
+    if (w->shunned != 0)
+        return at < 60 ? GUARD : KEEPALIVE; /* Its session must live, for a hold that it should not have to last. */
     if (at >= 94)
         w->sleeps_until_us = world.now_us + below(CHANCE_CLIENTS, 2000 * w->ttl_ms);
     return at < 75 ? GUARD : at < 90 ? KEEPALIVE : at < 94 ? CLOSE : GUARD;
@@ -215,7 +218,7 @@ static void choose(struct op *op)
     else if (op->kind == ACQUIRE && !w->pending)
         choose_acquire(op, w);
     else if (op->kind == ACQUIRE)
-        repeat_acquire(op);
+        repeat_acquire(op, w);
     else if (op->kind == GUARD)
         op->floor = seen[w->lock].newest;
     w->closing = w->closing || op->kind == CLOSE;
@@ -313,6 +316,9 @@ static void take_nothing(const struct op *op)
     w->pending = false;
     renewed(w, op->began_us);
     waits_over++;
+    if (w->lease_ms == 0 && world.now_us + 2000 < w->asked_us + w->wait_ms * 1000 * 1000 / profile.clock_fastest)
+        fail("client %d was to wait %llu ms for %s, and is told after %.3f ms that it was in vain", op->client,
+             (unsigned long long)w->wait_ms, locks[w->lock].name, (double)(world.now_us - w->asked_us) / 1e3);
     if (unused)
         fail("nobody has had %s for %d ms, and yet client %d waited for it in vain", locks[w->lock].name,
              UNUSED_US / 1000, op->client);
@@ -397,7 +403,7 @@ static void ended_acquire(struct op *op, struct worker *w, enum op_end how)
     } else if (how == OP_UNKNOWN && op->left_queue) {
         w->shunned |= 1u << w->lock;
         w->shunned_in_trouble = w->shunned_in_trouble || !clients_are_calm(op->began_us);
-        seen[w->lock].unsure_us = later(seen[w->lock].unsure_us, world.now_us + 1000000);
+        seen[w->lock].unsure_us = later(seen[w->lock].unsure_us, world.now_us + 400000);
     } else if (how == OP_UNKNOWN && percent(CHANCE_CLIENTS, 50)) {
         w->pending = w->closing = true; /* Whether it has the lock is not known: its session is to end. */
     } else if (how == OP_UNKNOWN) {
