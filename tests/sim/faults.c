@@ -35,6 +35,10 @@ enum fault_kind {
     FAULT_KINDS
 };
 
+/* Some runs have leaders that do not know that they are none any more, and nothing else. */
+#define OUSTED_PERCENT 12
+#define OUSTED_KINDS (1ull << FAULT_STALE_LEADER | 1ull << FAULT_OLD_NEWS | 1ull << FAULT_COMPANION)
+
 struct fault {
     uint64_t at_us, for_us;
     enum fault_kind kind;
@@ -277,6 +281,8 @@ static void happen(struct event *e)
 static uint64_t draw_kinds(const struct fault_options *o)
 {
     uint64_t some = 0;
+    if (!o->lose_disks && percent(CHANCE_FAULTS, OUSTED_PERCENT))
+        return OUSTED_KINDS;
     bool everything = percent(CHANCE_FAULTS, 30);
     for (int k = 0; k < FAULT_LOSE_DISK; k++)
         if (everything || percent(CHANCE_FAULTS, 35))
@@ -301,6 +307,8 @@ static enum fault_kind draw_kind(uint64_t some)
 static void draw_up(const struct fault_options *o, uint64_t some)
 {
     uint64_t gap_us = between(CHANCE_FAULTS, 100000, 2000000), at = 500000;
+    if (some == OUSTED_KINDS)
+        gap_us = 4000000; /* Each has its time: what comes next heals it. */
     for (n_faults = 0; n_faults < FAULTS_MAX && at < o->until_us; n_faults++) {
         struct fault *f = &schedule[n_faults];
         f->at_us = at;
