@@ -394,6 +394,12 @@ bool client_session_alive(struct client *c, uint64_t session)
     return session != 0 && session == c->session && keeper_alive(c->keeper);
 }
 
+int64_t client_session_left_ms(struct client *c, uint64_t session)
+{
+    check_process(c);
+    return session != 0 && session == c->session ? keeper_left_ms(c->keeper) : 0;
+}
+
 /* The request with ONCE session serial ACK n before it. */
 static void encode_once(struct client *c, const struct client_request *request)
 {

@@ -56,6 +56,8 @@ uint64_t client_session(const struct client *c);
 /* Is that session still the client's, and alive for sure? False for 0. Judged without asking anybody, and never
  * optimistic; safe as long as this machine's clock does not run slower than the cluster's. */
 bool client_session_alive(struct client *c, uint64_t session);
+/* For how long it is that, if nothing renews it; 0 when client_session_alive() would say no. */
+int64_t client_session_left_ms(struct client *c, uint64_t session);
 /* n requests at once in one pipeline to one node, reads only. On 0 ret[0..n) are the replies. */
 struct client_request {
     int argc;

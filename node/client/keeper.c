@@ -174,8 +174,13 @@ void keeper_renewed(struct keeper *k, int64_t sent_ms)
 
 bool keeper_alive(struct keeper *k)
 {
+    return keeper_left_ms(k) > 0;
+}
+
+int64_t keeper_left_ms(struct keeper *k)
+{
     pthread_mutex_lock(&k->mutex);
-    bool alive = !k->gone && channel_now_ms() < k->renewed_ms + k->ttl_ms;
+    int64_t left_ms = k->gone ? 0 : k->renewed_ms + k->ttl_ms - channel_now_ms();
     pthread_mutex_unlock(&k->mutex);
-    return alive;
+    return left_ms > 0 ? left_ms : 0;
 }

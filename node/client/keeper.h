@@ -18,3 +18,5 @@ void keeper_renewed(struct keeper *k, int64_t sent_ms);
 /* Is the session alive for sure? Judged by this machine's clock from the moment the last renewal was sent, so it may
  * say no too early, and never yes too late. */
 bool keeper_alive(struct keeper *k);
+/* For how long it is alive for sure, if nothing renews it; 0 when keeper_alive() would say no. */
+int64_t keeper_left_ms(struct keeper *k);
