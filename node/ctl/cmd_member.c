@@ -296,11 +296,7 @@ static enum ctl_exit member_replace(struct ctl *ctl)
     return change(ctl, 4, (const char *const[]){"MEMBER", "REPLACE", old, new});
 }
 
-static const struct verb {
-    const char *name, *usage;
-    int args_min, args_max;
-    enum ctl_exit (*run)(struct ctl *ctl);
-} verbs[] = {
+static const struct ctl_verb verbs[] = {
     {"list", "", 0, 0, member_list},
     {"add", "HOST:PORT", 1, 1, member_add},
     {"promote", "NODE", 1, 1, member_promote},
@@ -313,17 +309,7 @@ static const struct verb {
 
 enum ctl_exit cmd_member(struct ctl *ctl)
 {
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        const struct verb *v = &verbs[i];
-        if (strcmp(v->name, ctl->argv[0]) != 0)
-            continue;
-        if (ctl->argc - 1 >= v->args_min && ctl->argc - 1 <= v->args_max)
-            return v->run(ctl);
-        fprintf(stderr, "Usage: holdfast member %s%s%s\n", v->name, v->usage[0] != '\0' ? " " : "", v->usage);
-        return CTL_USAGE;
-    }
-    fprintf(stderr, "holdfast: there is no 'member %s'; 'holdfast help member' lists them\n", ctl->argv[0]);
-    return CTL_USAGE;
+    return ctl_run_verb(ctl, "member", verbs, sizeof verbs / sizeof *verbs);
 }
 
 /* ---- Leadership ---- */

@@ -55,6 +55,27 @@ static const struct command {
      "Shows the members before and after.", OPTION_OUTPUT | OPTION_DRY_RUN, 1, 2, 0, false, cmd_leader},
     {"drain", "NODE", "Let a node hand over, finish what is in flight, and end",
      "NODE is n1, 1 or HOST:PORT. Its clients go on at the others.", 0, 1, 1, DRAIN_TIMEOUT_MS, false, cmd_drain},
+    {"lock", "NAME -- COMMAND...", "Run a command while holding a lock; list, show, break locks",
+     "  lock NAME -- COMMAND [ARGUMENT...]  wait for the lock and run the command under it\n"
+     "  lock list [PATTERN]                 the locks that are held\n"
+     "  lock info NAME                      who holds it, and who waits\n"
+     "  lock break NAME                     put out whoever holds it\n"
+     "The command finds the lock's name in HOLDFAST_LOCK and its fencing token in HOLDFAST_TOKEN. Signals are passed "
+     "on\n"
+     "to it. Should the lock be lost, it gets TERM, and KILL before another can hold the lock: at the latest when the\n"
+     "session's time (--ttl, 10s) since it was last renewed is over. Broken by hand, it has a quarter of that, 2s at\n"
+     "most.\n"
+     "Exit status: the command's own; 128 and the signal that ended it; 121 the lock was not free in time; 122 it was\n"
+     "lost; 123 the cluster is unavailable or refuses; 126 the command cannot be run; 127 there is no such command.",
+     OPTION_OUTPUT | OPTION_TTL | OPTION_WAIT | OPTION_SHARED | OPTION_PERMITS | OPTION_REASON, 1, ARGS_ANY, 0, true,
+     cmd_lock},
+    {"session", "VERB [ID]", "List, show and close the sessions of clients",
+     "  session list       all of them\n"
+     "  session info ID    what one owns\n"
+     "  session close ID   end it: its locks become free",
+     OPTION_OUTPUT, 1, 2, 0, false, cmd_session},
+    {"completion", "SHELL", "Print what lets bash or zsh complete this command line",
+     "For example: holdfast completion bash > /etc/bash_completion.d/holdfast", 0, 1, 1, 0, true, cmd_completion},
     {"help", "[COMMAND]", "This help, or that of a command", NULL, 0, 0, 1, 0, true, cmd_help},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
@@ -71,7 +92,8 @@ static void print_exit_status(void)
          "  4  the outcome is unknown: it may or may not have been done\n"
          "  5  refused by the cluster\n"
          "  6  what answered is not a Holdfast node\n"
-         "  7  the output could not be written");
+         "  7  the output could not be written\n"
+         "'holdfast help lock' has those of a command that runs under a lock.");
 }
 
 static void print_help(void)
@@ -124,7 +146,51 @@ enum ctl_exit cmd_help(struct ctl *ctl)
     return CTL_OK;
 }
 
+/* ---- Completion ---- */
+
+static void print_options_of(const struct command *command)
+{
+    char names[512];
+    options_names(command->options | OPTION_EVERYWHERE, names, sizeof names);
+    printf("    %s) words='%s' ;;\n", command->name, names);
+}
+
+/* Both shells run one function; zsh has bash's way of asking for one. */
+enum ctl_exit cmd_completion(struct ctl *ctl)
+{
+    bool is_zsh = strcmp(ctl->argv[0], "zsh") == 0;
+    if (!is_zsh && strcmp(ctl->argv[0], "bash") != 0) {
+        fputs("Usage: holdfast completion bash|zsh\n", stderr);
+        return CTL_USAGE;
+    }
+    if (is_zsh)
+        puts("autoload -U +X bashcompinit && bashcompinit");
+    puts("_holdfast() {\n  local words word=${COMP_WORDS[COMP_CWORD]}\n  case \"${COMP_WORDS[1]}\" in");
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        print_options_of(&commands[i]);
+    puts("  esac\n  if [ \"$COMP_CWORD\" -eq 1 ] || [ \"${COMP_WORDS[1]}\" = help ]; then\n    words='");
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        puts(commands[i].name);
+    puts("'\n  fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\ncomplete -o default -F _holdfast holdfast");
+    return CTL_OK;
+}
+
 /* ---- What commands share ---- */
+
+enum ctl_exit ctl_run_verb(struct ctl *ctl, const char *command, const struct ctl_verb *verbs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct ctl_verb *v = &verbs[i];
+        if (strcmp(v->name, ctl->argv[0]) != 0)
+            continue;
+        if (ctl->argc - 1 >= v->args_min && ctl->argc - 1 <= v->args_max)
+            return v->run(ctl);
+        fprintf(stderr, "Usage: holdfast %s %s%s%s\n", command, v->name, v->usage[0] != '\0' ? " " : "", v->usage);
+        return CTL_USAGE;
+    }
+    fprintf(stderr, "holdfast: there is no '%s %s'; 'holdfast help %s' lists them\n", command, ctl->argv[0], command);
+    return CTL_USAGE;
+}
 
 enum ctl_exit ctl_failed(const struct ctl *ctl, int rc)
 {
@@ -183,13 +249,31 @@ static bool check_usage(const struct command *command, const struct options *o)
     return true;
 }
 
-static enum ctl_exit run_with_client(const struct command *command, struct ctl *ctl)
+/* timeout_ms: of the command, unless the command line has one; 0: the client's default. */
+static int open_client(const struct options *o, unsigned timeout_ms, unsigned session_ttl_ms, struct client **ret)
 {
-    const struct options *o = ctl->options;
-    struct client_options client_options = {.nodes = o->nodes, .user = o->user, .timeout_ms = command->timeout_ms};
+    struct client_options client_options = {
+        .nodes = o->nodes, .user = o->user, .timeout_ms = timeout_ms, .session_ttl_ms = session_ttl_ms};
     if (o->timeout_ms != 0)
         client_options.timeout_ms = o->timeout_ms < UINT_MAX ? (unsigned)o->timeout_ms : UINT_MAX;
-    int rc = client_open(&client_options, &ctl->client);
+    return client_open(&client_options, ret);
+}
+
+struct client *ctl_open(const struct ctl *ctl, unsigned session_ttl_ms, unsigned timeout_ms, enum ctl_exit *ret_status)
+{
+    struct ctl failing = *ctl;
+    failing.client = NULL;
+    int rc = open_client(ctl->options, timeout_ms, session_ttl_ms, &failing.client);
+    if (rc == 0)
+        return failing.client;
+    *ret_status = ctl_failed(&failing, rc);
+    client_close(failing.client);
+    return NULL;
+}
+
+static enum ctl_exit run_with_client(const struct command *command, struct ctl *ctl)
+{
+    int rc = open_client(ctl->options, command->timeout_ms, 0, &ctl->client);
     enum ctl_exit status = rc == 0 ? command->run(ctl) : ctl_failed(ctl, rc);
     client_close(ctl->client);
     return status;

@@ -19,12 +19,16 @@ static const struct option_row {
     {OPTION_TIMEOUT, "timeout", 't', "TIME", "how long to try in all: 2, 1.5s, 300ms (default 5s; status and ping 2s)"},
     {OPTION_USER, "user", 'u', "NAME", "log in as NAME; the password comes from $HOLDFAST_PASSWORD"},
     {OPTION_OUTPUT, "output", 'o', "FORM", "table (for people) or json (stable, for programs)"},
-    {OPTION_TTL, "ttl", 0, "TIME", "the key is gone after TIME: 30, 1.5s, 500ms, 10m, 2h, 7d"},
+    {OPTION_TTL, "ttl", 0, "TIME", "the key (a lock: unless renewed) is gone after TIME: 30, 1.5s, 500ms, 10m, 2h, 7d"},
     {OPTION_NX, "nx", 0, NULL, "only if there is no such key"},
     {OPTION_XX, "xx", 0, NULL, "only if there is such a key"},
     {OPTION_RAW, "raw", 0, NULL, "the bytes as they are: no newline after a value, nothing escaped"},
     {OPTION_DRY_RUN, "dry-run", 0, NULL, "only say whether it would be done"},
     {OPTION_FORCE, "force", 0, NULL, "also when a node is behind or too few of the voters can be seen"},
+    {OPTION_WAIT, "wait", 0, "TIME", "how long to wait for the lock (30s); 0: not at all"},
+    {OPTION_SHARED, "shared", 0, NULL, "together with others that share it"},
+    {OPTION_PERMITS, "permits", 0, "N/M", "the lock is a semaphore of M permits, of which N are taken"},
+    {OPTION_REASON, "reason", 0, "TEXT", "why: it goes to the logs of the nodes"},
     {OPTION_HELP, "help", 'h', NULL, "this help"},
     {OPTION_VERSION, "version", 'V', NULL, "the version"},
 };
@@ -38,6 +42,15 @@ const char *options_name(unsigned bits)
             return rows[i].name;
     }
     return "";
+}
+
+void options_names(unsigned mask, char *ret, size_t size)
+{
+    size_t len = 0;
+    ret[0] = '\0';
+    for (size_t i = 0; i < N_ROWS && len < size; i++)
+        if ((rows[i].bit & mask) != 0)
+            len += (size_t)snprintf(ret + len, size - len, "%s--%s", len > 0 ? " " : "", rows[i].name);
 }
 
 void options_print(unsigned mask)
@@ -83,6 +96,14 @@ static bool bad_value(const struct option_row *row, const char *value, const cha
     return false;
 }
 
+static bool permits_read(const char *text, struct options *o)
+{
+    char end;
+    return strspn(text, "0123456789/") == strlen(text) &&
+           sscanf(text, "%9u/%9u%c", &o->permits, &o->permits_of, &end) == 2 && o->permits >= 1 &&
+           o->permits <= o->permits_of;
+}
+
 static bool option_take(struct options *o, const struct option_row *row, const char *value)
 {
     o->given |= row->bit;
@@ -97,6 +118,15 @@ static bool option_take(struct options *o, const struct option_row *row, const c
         return duration_read(value, &o->timeout_ms) || bad_value(row, value, "a time like 2, 1.5s or 300ms is needed");
     case OPTION_TTL:
         return duration_read(value, &o->ttl_ms) || bad_value(row, value, "a time like 30, 500ms or 2h is needed");
+    case OPTION_WAIT:
+        o->wait_ms = 0;
+        return strcmp(value, "0") == 0 || duration_read(value, &o->wait_ms) ||
+               bad_value(row, value, "a time like 0, 30 or 500ms is needed");
+    case OPTION_PERMITS:
+        return permits_read(value, o) || bad_value(row, value, "a share like 1/4 is needed");
+    case OPTION_REASON:
+        o->reason = value;
+        return true;
     case OPTION_OUTPUT:
         o->json = strcmp(value, "json") == 0;
         return o->json || strcmp(value, "table") == 0 || bad_value(row, value, "either table or json");
@@ -141,7 +171,7 @@ bool options_parse(int argc, char **argv, struct options *ret)
     struct option longs[N_ROWS + 1];
     char letters[2 * N_ROWS + 2];
     getopt_tables(longs, letters);
-    *ret = (struct options){.argv = argv + 1};
+    *ret = (struct options){.argv = argv + 1, .n_before = -1};
     bool only_args = false; /* "--" was seen. */
     while (optind < argc) {
         int start = optind;
@@ -152,9 +182,11 @@ bool options_parse(int argc, char **argv, struct options *ret)
                 return false;
         } else if (optind > start) {
             only_args = true;
+            ret->n_before = ret->argc;
         } else {
             ret->argv[ret->argc++] = argv[optind++];
         }
     }
+    ret->argv[ret->argc] = NULL; /* As execvp() wants it. */
     return true;
 }
