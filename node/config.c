@@ -3,6 +3,7 @@
  * The file is read with inih, line by line through our own reader, which knows the line's number and refuses lines that
  * inih would cut. `members` may stand on several lines; a second line adds to the first. */
 #include "node/config.h"
+#include "node/spelling.h"
 #include <ctype.h>
 #include <errno.h>
 #include <ini.h>
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define SLIP_MAX 2          /* Letters a misspelt variable is away from a setting, at most. */
+#define SLIP_NAME_MIN 5     /* In shorter names as many slips make any word of any other. */
 #define CONFIG_LINE_MAX 190 /* inih keeps 200 bytes, with the line's end. */
 #define HEARTBEATS_PER_ELECTION 5
 
@@ -475,6 +478,7 @@ struct file_reader {
     bool failed;
     struct config *config;
     char *error;
+    unsigned set_in[SETTINGS_N]; /* The line of each setting; 0: none yet. */
 };
 
 /* inih's fgets(): counts lines, and ends the file at one that inih would cut in two. */
@@ -505,6 +509,10 @@ static int take_line(void *user, const char *section, const char *name, const ch
         return fail(r->error, "%s: there are no sections, but this stands in [%.60s]", where, section), 0;
     if (setting == NULL)
         return fail(r->error, "%s: unknown setting '%.100s'", where, name), 0;
+    unsigned *set_in = &r->set_in[setting - settings];
+    if (*set_in != 0 && setting->type != SETTING_MEMBERS)
+        return fail(r->error, "%s: %s stands in line %u already", where, setting->name, *set_in), 0;
+    *set_in = r->line;
     r->failed = set_from(r->config, setting, value, where, r->error) != 0;
     return !r->failed;
 }
@@ -540,8 +548,38 @@ static const char *environment_value(char *const *environment, const char *name)
     return NULL;
 }
 
+/* The setting that a variable's name, without HOLDFAST_, is a slip away from; NULL: none. */
+static const struct config_setting *meant_setting(const char *name)
+{
+    for (size_t i = 0; i < SETTINGS_N && strlen(name) >= SLIP_NAME_MIN; i++)
+        if (spelling_distance(name, settings[i].name) <= SLIP_MAX)
+            return &settings[i];
+    return NULL;
+}
+
+/* Other programs have variables of this prefix, too (clients, containers that are told where services are), so only
+ * what looks like one of ours is refused. */
+static int check_spelling(char *const *environment, char error[CONFIG_ERROR_MAX])
+{
+    static const char prefix[] = "HOLDFAST_";
+    for (; environment != NULL && *environment != NULL; environment++) {
+        const char *name = *environment + sizeof prefix - 1;
+        char word[SPELLING_WORD_MAX + 1];
+        size_t len = strcspn(*environment, "=");
+        if (strncmp(*environment, prefix, sizeof prefix - 1) != 0 || len - (sizeof prefix - 1) > SPELLING_WORD_MAX)
+            continue;
+        snprintf(word, sizeof word, "%.*s", (int)(len - (sizeof prefix - 1)), name);
+        const struct config_setting *meant = meant_setting(word);
+        if (meant != NULL && config_setting_find(word, strlen(word)) == NULL)
+            return fail(error, "HOLDFAST_%s: there is no such setting; is %s meant?", word, meant->name);
+    }
+    return 0;
+}
+
 static int load_environment(struct config *config, char *const *environment, char error[CONFIG_ERROR_MAX])
 {
+    if (check_spelling(environment, error) != 0)
+        return -1;
     for (size_t i = 0; i < SETTINGS_N; i++) {
         const char *value = environment_value(environment, settings[i].name);
         if (value == NULL)

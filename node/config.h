@@ -1,6 +1,6 @@
 /* config.h - a node's settings: one list of names for the file, the flags and the environment.
- * Precedence: --flag, then HOLDFAST_NAME, then the file (--config), then the default. Unknown or bad settings stop the
- * start with where they stand (file:line, flag or variable) and the reason. */
+ * Precedence: --flag, then HOLDFAST_NAME, then the file (--config), then the default. Unknown, repeated or bad settings
+ * stop the start with where they stand (file:line, flag or variable) and the reason. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

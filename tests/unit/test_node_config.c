@@ -169,6 +169,42 @@ static void bad_flags_and_variables_are_told(void **state)
     assert_int_equal(l.rc, -1);
 }
 
+static void a_repeated_line_is_refused(void **state)
+{
+    struct load l;
+    (void)state;
+    load(&l, "max_clients = 5\n\nmax_clients = 6\n", NULL, NULL);
+    assert_int_equal(l.rc, -1);
+    assert_string_equal(l.error, "F:3: max_clients stands in line 1 already");
+    load(&l, "members = 1=127.0.0.1:7501\nmembers = 2=127.0.0.1:7502\n", NULL, NULL);
+    assert_int_equal(l.rc, 0);
+    assert_int_equal(l.config.n_members, 2);
+}
+
+static void a_misspelt_variable_is_refused(void **state)
+{
+    static const struct {
+        const char *entry, *error;
+    } cases[] = {
+        {"HOLDFAST_DATADIR=/x", "HOLDFAST_DATADIR: there is no such setting; is data_dir meant?"},
+        {"HOLDFAST_max_cleints=/x", "HOLDFAST_max_cleints: there is no such setting; is max_clients meant?"},
+        {"HOLDFAST_LISTN", "HOLDFAST_LISTN: there is no such setting; is listen meant?"},
+        {"HOLDFAST_NODES=127.0.0.1:7401", ""}, /* The client's. */
+        {"HOLDFAST_PASSWORD=x", ""},
+        {"HOLDFAST_PORT_7401_TCP=tcp://10.0.0.1:7401", ""}, /* A container's. */
+        {"HOLDFAST_=", ""},
+        {"HOLDFAST_MAX_CLIENTS=7", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct load l;
+        char *const environment[] = {(char *)cases[i].entry, NULL};
+        load(&l, NULL, environment, NULL);
+        assert_string_equal(l.error, cases[i].error);
+        assert_int_equal(l.rc, *cases[i].error != '\0' ? -1 : 0);
+    }
+}
+
 static void actions_are_seen(void **state)
 {
     struct load l;
@@ -238,6 +274,8 @@ int main(void)
         cmocka_unit_test(members_come_from_several_lines),
         cmocka_unit_test(mistakes_are_told_with_their_place),
         cmocka_unit_test(bad_flags_and_variables_are_told),
+        cmocka_unit_test(a_repeated_line_is_refused),
+        cmocka_unit_test(a_misspelt_variable_is_refused),
         cmocka_unit_test(actions_are_seen),
         cmocka_unit_test(every_setting_reads_back),
         cmocka_unit_test(the_shipped_file_is_good),
