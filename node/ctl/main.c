@@ -74,6 +74,11 @@ static const struct command {
      "  session info ID    what one owns\n"
      "  session close ID   end it: its locks become free",
      OPTION_OUTPUT, 1, 2, 0, false, cmd_session},
+    {"limit", "KEY", "Count one more of KEY, unless that is too many",
+     "Exit status 0 when it is allowed, 1 when it is not; then the output says how long to wait. The whole cluster "
+     "counts\n"
+     "together, and a limit nobody uses any more is gone by itself.",
+     OPTION_OUTPUT | OPTION_RATE | OPTION_PER, 1, 1, 0, false, cmd_limit},
     {"completion", "SHELL", "Print what lets bash or zsh complete this command line",
      "For example: holdfast completion bash > /etc/bash_completion.d/holdfast", 0, 1, 1, 0, true, cmd_completion},
     {"help", "[COMMAND]", "This help, or that of a command", NULL, 0, 0, 1, 0, true, cmd_help},

@@ -29,6 +29,8 @@ static const struct option_row {
     {OPTION_SHARED, "shared", 0, NULL, "together with others that share it"},
     {OPTION_PERMITS, "permits", 0, "N/M", "the lock is a semaphore of M permits, of which N are taken"},
     {OPTION_REASON, "reason", 0, "TEXT", "why: it goes to the logs of the nodes"},
+    {OPTION_RATE, "rate", 0, "N", "how many are allowed in the time of --per"},
+    {OPTION_PER, "per", 0, "TIME", "that time (1s)"},
     {OPTION_HELP, "help", 'h', NULL, "this help"},
     {OPTION_VERSION, "version", 'V', NULL, "the version"},
 };
@@ -104,6 +106,13 @@ static bool permits_read(const char *text, struct options *o)
            o->permits <= o->permits_of;
 }
 
+static bool rate_read(const char *text, struct options *o)
+{
+    char end;
+    return text[0] != '\0' && strspn(text, "0123456789") == strlen(text) &&
+           sscanf(text, "%9u%c", &o->rate, &end) == 1 && o->rate >= 1;
+}
+
 static bool option_take(struct options *o, const struct option_row *row, const char *value)
 {
     o->given |= row->bit;
@@ -124,6 +133,10 @@ static bool option_take(struct options *o, const struct option_row *row, const c
                bad_value(row, value, "a time like 0, 30 or 500ms is needed");
     case OPTION_PERMITS:
         return permits_read(value, o) || bad_value(row, value, "a share like 1/4 is needed");
+    case OPTION_RATE:
+        return rate_read(value, o) || bad_value(row, value, "a number from 1 on is needed");
+    case OPTION_PER:
+        return duration_read(value, &o->per_ms) || bad_value(row, value, "a time like 1s or 500ms is needed");
     case OPTION_REASON:
         o->reason = value;
         return true;

@@ -23,6 +23,8 @@ enum option_bit {
     OPTION_SHARED = 1 << 13,
     OPTION_PERMITS = 1 << 14,
     OPTION_REASON = 1 << 15,
+    OPTION_RATE = 1 << 16,
+    OPTION_PER = 1 << 17,
 };
 #define OPTION_EVERYWHERE (OPTION_NODES | OPTION_TIMEOUT | OPTION_USER | OPTION_HELP | OPTION_VERSION)
 
@@ -31,7 +33,8 @@ struct options {
     const char *nodes, *user;
     const char *reason;
     int64_t timeout_ms, ttl_ms, wait_ms;
-    unsigned permits, permits_of;
+    int64_t per_ms;
+    unsigned permits, permits_of, rate;
     bool json;
     int argc;     /* What is no option: the command's name and its arguments. */
     char **argv;  /* NULL behind the last */

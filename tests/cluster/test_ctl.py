@@ -111,6 +111,17 @@ def test_values_and_statuses():
         gives(c, FAILED, "lock", "x", "--timeout", "300ms", "--", "true")
 
 
+def test_limit():
+    with Cluster(1) as c:
+        for args in (["limit", "k"], ["limit", "k", "--rate", "0"], ["limit", "k", "--rate", "2", "--per", "soon"]):
+            gives(c, USAGE, *args)
+        call = ("limit", "k", "--rate", "2", "--per", "1h")
+        expect(gives(c, 0, *call) == "allowed, 1 left\n", "the first of two")
+        expect(read_json(c, *call)["left"] == 0, "the second of two")
+        refused = json.loads(gives(c, NO, "-o", "json", *call))
+        expect(refused["allowed"] is False and refused["retry_ms"] > 0, "the third of two: %s", refused)
+
+
 def test_locks_and_sessions_are_shown():
     with Cluster() as c:
         expect(read_json(c, "lock", "list") == [], "locks before any")
