@@ -124,12 +124,12 @@ def test_hung_writes_on_follower():
 def test_hung_disk_is_given_up():
     """Slow is not dead, and who was stopped itself has not waited. A disk that does not answer is: the node says so, and its
     clients are not left hanging, though the process cannot go before the disk lets go of it."""
-    with DiskCluster(disk_timeout_ms=1500, log_keep_entries=1000000, log_keep_bytes="256m") as c:
+    with DiskCluster(disk_timeout_ms=2000, log_keep_entries=1000000, log_keep_bytes="256m") as c:
         sick = c.wait_leader()
         others = [n for n in c.nodes if n is not sick]
         with Load(c.nodes, per_node=1) as load:
             load.wait_done(20)
-            c.disk(sick).slow(500)
+            c.disk(sick).slow(200)
             slow = time.monotonic()
             wait_for(lambda: time.monotonic() - slow > 2.5, 10, "some time with a slow disk")
             c.disk(sick).slow(HUNG_MS)
@@ -157,7 +157,7 @@ def test_hung_disk_is_given_up():
 
 def test_vote_that_hangs():
     """A vote is stored before it is given, by the thread that serves clients: they are not left hanging either."""
-    with DiskCluster(disk_timeout_ms=1500) as c:
+    with DiskCluster(disk_timeout_ms=2000) as c:
         leader = c.wait_leader()
         sick = c.followers()[0]
         with sick.wire(30) as w:
