@@ -20,8 +20,9 @@
 
 #define REPLICA_SEGMENT_SPARES 2
 #define REPLICA_INFLIGHT_ENTRIES 64
-/* A follower that takes longer to swallow a snapshot is offered it again; one that is still at it ignores that. */
-#define REPLICA_INSTALL_RETRY_MS 5000
+/* A follower that takes longer to swallow a snapshot is offered it again; one that is still at it ignores that. Short,
+ * as the core may wait for a later one than the one under way, when the log has been cut meanwhile. */
+#define REPLICA_INSTALL_RETRY_MS 1000
 /* Elections started because the leader's process died: the voters go one after another, so that two seldom divide the
  * votes and then wait for a whole timeout. */
 #define REPLICA_KICK_STEP_MS 10
