@@ -31,7 +31,7 @@
 --  * Writes go through a session under serial numbers, so one that is sent again after a lost connection is still done
 --    once and answers its first answer. The session opens at the first write and is kept alive by a thread of the C core.
 --
--- Transactions, waiting and watching are not part of this version; their names are absent.
+-- Waiting for a key and watching are not part of this version; their names are absent.
 
 local core = require "state.core"
 local check = require "state.check"
@@ -48,7 +48,22 @@ local TIMEOUT_MAX = 24 * 3600
 local SESSION_TTL_DEFAULT, SESSION_TTL_MIN, SESSION_TTL_MAX = 10, 0.1, 24 * 3600 -- Seconds without a sign of life.
 
 -- Each page adds its calls to a client.
-local PAGES = { "values", "changes", "counters", "lists", "ttl", "keys", "locks", "semaphores", "client" }
+local PAGES = {
+  "values",
+  "changes",
+  "counters",
+  "lists",
+  "ttl",
+  "keys",
+  "transaction",
+  "locks",
+  "semaphores",
+  "elections",
+  "gates",
+  "limits",
+  "results",
+  "client",
+}
 
 local binds = {}
 for i, page in ipairs(PAGES) do

@@ -3,9 +3,16 @@ local core = require "state.core"
 local check = require "state.check"
 local link = require "state.link"
 
-local math_type, mininteger = math.type, math.mininteger
+local tonumber = tonumber
+local math_type, mininteger, tointeger = math.type, math.mininteger, math.tointeger
 local bad_argument, check_key, check_string, check_delta = check.bad_argument, check.key, check.string, check.delta
-local write, decode = link.write, link.decode
+local read, write, decode = link.read, link.write, link.decode
+
+-- KEYS: a hash. ARGV: a value.
+local AVERAGE = [[
+redis.call('HINCRBY', KEYS[1], 'count', 1)
+redis.call('HINCRBYFLOAT', KEYS[1], 'sum', ARGV[1])
+return redis.call('HMGET', KEYS[1], 'count', 'sum')]]
 
 local function bind_counters(state, conn)
   ---@class holdfast.State
@@ -64,6 +71,31 @@ local function bind_counters(state, conn)
       return -1, length, code
     end
     return length
+  end
+
+  --- Add a value to a running mean, in one step. The key is a hash of count and sum. Without a value: the mean so far.
+  ---@param key holdfast.Key
+  ---@param value? number
+  ---@return number? mean nil on failure, and when there is no value yet
+  ---@return integer|string count or message
+  ---@return holdfast.Code? code
+  function s.average(key, value)
+    local full = check_key(conn, "average", key)
+    local number = value ~= nil and core.encode(check_delta("average", value, 2) + 0.0)
+    local ok, answer, code
+    if number then
+      ok, answer, code = write(conn, "EVAL", AVERAGE, "1", full, number)
+    else
+      ok, answer, code = read(conn, "HMGET", full, "count", "sum")
+    end
+    if not ok then
+      return nil, answer, code
+    end
+    local count = tointeger(tonumber(answer[1] or 0))
+    if count == 0 then
+      return nil, 0
+    end
+    return tonumber(answer[2]) / count, count
   end
 end
 

@@ -9,7 +9,7 @@ local PAUSE_FIRST_MS, PAUSE_MAX_MS = 2, 128 -- Upper bounds of the random pauses
 -- A conn: `options` for core.open, `prefix` before every key, `handle` once open; `closed` for good, if ever.
 local function conn_open(conn)
   if conn.closed then
-    error("the client is closed", 4) -- In the line of the public call.
+    error("the client is closed", 5) -- In the line of the public call.
   elseif conn.refusal then
     return false, conn.refusal, "unavailable"
   end
@@ -21,35 +21,42 @@ local function conn_open(conn)
   return true
 end
 
--- -> true, reply; or false, message, code
-local function read(conn, ...)
+-- Before each request: open the connection, and see whether locks were lost since the last one (locks.lua).
+-- -> true; or false, message, code
+local function ready(conn)
   if not conn.handle then
     local ok, message, code = conn_open(conn)
     if not ok then
       return false, message, code
     end
+  end
+  conn.notice_losses()
+  return true
+end
+
+-- -> true, reply; or false, message, code
+local function read(conn, ...)
+  local ok, message, code = ready(conn)
+  if not ok then
+    return false, message, code
   end
   return conn.handle:read(...)
 end
 
 -- As read, done once however often it has to be sent.
 local function write(conn, ...)
-  if not conn.handle then
-    local ok, message, code = conn_open(conn)
-    if not ok then
-      return false, message, code
-    end
+  local ok, message, code = ready(conn)
+  if not ok then
+    return false, message, code
   end
   return conn.handle:write(...)
 end
 
 -- As write, for what the cluster may answer only after `ms` milliseconds.
 local function wait(conn, ms, ...)
-  if not conn.handle then
-    local ok, message, code = conn_open(conn)
-    if not ok then
-      return false, message, code
-    end
+  local ok, message, code = ready(conn)
+  if not ok then
+    return false, message, code
   end
   return conn.handle:wait(ms, ...)
 end
@@ -129,5 +136,6 @@ return {
   wait = wait,
   decode = decode,
   not_found = not_found,
+  read_version = read_version,
   change = change,
 }

@@ -26,7 +26,8 @@ local function check_lock_options(name, options, n, alone, wait_default)
     bad_argument(n, name, expected(alone .. " (number) or options (table)", options))
   end
   check_fields(name, options, n, LOCK_OPTIONS)
-  local ask, why = { words = {} }, nil
+  local ask = { words = {} }
+  local why
   ask.wait_ms, why = wait_milliseconds(options.timeout or wait_default)
   if ask.wait_ms and options.ttl ~= nil then
     ask.ttl_ms, why = milliseconds(options.ttl)
@@ -49,6 +50,12 @@ local function settle_doubts(conn)
       return
     end
     conn.doubts[full] = nil
+  end
+  for token, full in next, conn.stale do
+    if not write(conn, "LOCK", "RELEASE", full, "-", "TOKEN", format("%d", token)) then
+      return
+    end
+    conn.stale[token] = nil
   end
 end
 
@@ -85,6 +92,29 @@ local function lock_is_alive(conn, entry)
     and conn.handle:alive(entry.session)
 end
 
+-- A lock that is over for us, while its session is still ours: the cluster may take it for held. Given back later.
+local function note_stale(conn, lock, entry)
+  if conn.handle and conn.handle:session() == entry.session then
+    conn.stale[lock.token] = entry.full
+  end
+end
+
+-- The thread that keeps the session knows first that it is lost, and cannot run Lua: so each request looks.
+local function notice_losses(conn)
+  local lost = {}
+  for _, held in next, conn.held do
+    for _, lock in ipairs(held) do
+      if not lock_is_alive(conn, conn.entries[lock]) then
+        insert(lost, lock)
+      end
+    end
+  end
+  for _, lock in ipairs(lost) do
+    note_stale(conn, lock, conn.entries[lock])
+    lose_lock(conn, lock, conn.entries[lock])
+  end
+end
+
 -- -> true; or false, message, code
 local function release_lock(conn, lock, entry)
   if entry.over then
@@ -110,14 +140,15 @@ end
 ---@field token integer grows with each grant of this lock; the cluster's GUARD refuses stale ones
 ---@field alive fun(): boolean is it still held, for sure? Asks nobody, and never says yes too late
 ---@field release fun(): boolean, string?, holdfast.Code?
----@field on_lost fun(fn: fun(lock: holdfast.Lock)) fn is called once, when this client notices that the lock is gone
+---@field on_lost fun(fn: fun(lock: holdfast.Lock)) fn is called once, in the first call of this client after the loss
 local function lock_new(conn, full, token, ask, sent_ms)
   local entry = { full = full, session = conn.handle:session(), on_lost = {}, holder = ask.holder }
   entry.until_ms = ask.ttl_ms and sent_ms + ask.ttl_ms
   local lock = { name = sub(full, #conn.prefix + 1), token = token }
   function lock.alive()
     local alive = lock_is_alive(conn, entry)
-    if not alive then
+    if not alive and not entry.over then
+      note_stale(conn, lock, entry)
       lose_lock(conn, lock, entry)
     end
     return alive
@@ -204,7 +235,7 @@ end
 
 -- with_lock(name, fn, timeout) or with_lock(name, holder, secs, fn) -> fn, what to ask for
 local function check_with_lock(second, third, fourth)
-  local fn, ask = second, nil
+  local fn, ask = second
   if type(second) == "string" then
     fn = fourth
     ask = { words = {}, wait_ms = 0, ttl_ms = check_ttl("with_lock", third, 3), holder = second }
@@ -220,8 +251,13 @@ end
 local function bind_locks(state, conn)
   ---@class holdfast.State
   local s = state
-  conn.held, conn.doubts = {}, {}
+  conn.held, conn.doubts, conn.stale = {}, {}, {}
   conn.entries = setmetatable({}, { __mode = "k" })
+  conn.notice_losses = function()
+    if next(conn.held) then
+      notice_losses(conn)
+    end
+  end
 
   --- Take a lock if it is free. It lives as long as this client's session, or for `ttl` seconds.
   ---@param name holdfast.Key
@@ -328,5 +364,7 @@ return {
   LOCK_TIMEOUT_DEFAULT = LOCK_TIMEOUT_DEFAULT,
   NOT_HELD = NOT_HELD,
   acquire = acquire,
+  lock_state = lock_state,
+  holder_name = holder_name,
   bind = bind_locks,
 }

@@ -132,6 +132,26 @@ local function bind_values(state, conn)
     return count > 0
   end
   s.has = s.exists
+
+  --- A feature flag: what the key holds, else the default; the default too when the cluster cannot be asked.
+  ---@param name holdfast.Key
+  ---@param default any
+  ---@return any value
+  ---@return string? message
+  ---@return holdfast.Code? code
+  function s.flag(name, default)
+    local ok, answer, code = read(conn, "VGET", check_key(conn, "flag", name))
+    if not ok then
+      return default, answer, code
+    elseif not answer then
+      return default
+    end
+    local value, message, why = decode(answer, name)
+    if value == nil then
+      return default, message, why
+    end
+    return value
+  end
 end
 
 return { bind = bind_values }

@@ -21,7 +21,13 @@ end
 package.path = here .. "?.lua;" .. package.path
 
 local OFFLINE = { "test_values.lua", "test_arguments.lua", "test_calls.lua" }
-local LIVE = { "test_calls_live.lua", "test_locks_live.lua", "test_process_live.lua", "test_seed_live.lua" }
+local LIVE = {
+  "test_calls_live.lua",
+  "test_locks_live.lua",
+  "test_together_live.lua",
+  "test_process_live.lua",
+  "test_seed_live.lua",
+}
 
 if #files == 0 then
   for _, name in ipairs(OFFLINE) do
@@ -42,6 +48,15 @@ local context = {
   lua = string.format("LUA_PATH='%s' LUA_CPATH='%s' %s", package.path, package.cpath, arg[-1] or "lua5.4"),
   check = require("check"),
 }
+
+-- The module of fork.c, compiled for this run; nil without a compiler.
+function context.fork_module()
+  local path = os.tmpname()
+  local command = "cc -shared -fPIC -I/usr/include/lua5.4 -I/usr/local/include -o %s %sfork.c"
+  local loaded = os.execute(string.format(command, path, here)) and package.loadlib(path, "luaopen_fork")
+  os.remove(path)
+  return loaded and loaded()
+end
 
 -- A command past the client's calls. -> the reply
 function context.call(...)

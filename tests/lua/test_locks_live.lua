@@ -11,15 +11,6 @@ local function connect(options)
   return state.connect(options)
 end
 
--- The module of fork.c, compiled for this run; nil without a compiler.
-local function fork_module()
-  local path = os.tmpname()
-  local command = "cc -shared -fPIC -I/usr/include/lua5.4 -I/usr/local/include -o %s %sfork.c"
-  local loaded = os.execute(string.format(command, path, context.here)) and package.loadlib(path, "luaopen_fork")
-  os.remove(path)
-  return loaded and loaded()
-end
-
 -- Ask until it is so; the tests' one way to let time pass.
 local function until_true(condition, what)
   local stop = os.time() + 20
@@ -157,7 +148,7 @@ return {
     check.raises("bad argument #2 to 'acquire' (1 to 3 permits (integer) expected)", one.acquire, 1, 4)
   end },
   { "a fork()ed child has not its parent's locks", function()
-    local fork = fork_module()
+    local fork = context.fork_module()
     if not fork then
       print("     no compiler: left out")
       return
@@ -174,7 +165,7 @@ return {
     check.returns({ true }, lock.release())
   end },
   { "workers take turns", function()
-    local fork = fork_module()
+    local fork = context.fork_module()
     if not fork then
       print("     no compiler: left out")
       return

@@ -17,15 +17,6 @@ local function sockets()
   return count
 end
 
--- The module of fork.c, compiled for this run; nil without a compiler.
-local function fork_module()
-  local path = os.tmpname()
-  local command = "cc -shared -fPIC -I/usr/include/lua5.4 -I/usr/local/include -o %s %sfork.c"
-  local loaded = os.execute(string.format(command, path, context.here)) and package.loadlib(path, "luaopen_fork")
-  os.remove(path)
-  return loaded and loaded()
-end
-
 local function increments(client, n)
   local last = 0
   for _ = 1, n do
@@ -73,7 +64,7 @@ return {
     collectgarbage("setstepmul", 100)
   end },
   { "a fork()ed child opens its own connection", function()
-    local fork = fork_module()
+    local fork = context.fork_module()
     if not fork then
       print("     no compiler: left out")
       return
@@ -97,7 +88,7 @@ return {
     client.clear()
   end },
   { "a child that closes the client leaves its parent's alone", function()
-    local fork = fork_module()
+    local fork = context.fork_module()
     if not fork then
       print("     no compiler: left out")
       return
