@@ -80,7 +80,7 @@ local function tx_new(conn)
   local tx = {}
   t.tx = tx
 
-  --- The value of a key as this transaction sees it, its own writes included. Tables must not be changed in place.
+  --- The value of a key as this transaction sees it, its own writes included.
   ---@param key holdfast.Key
   ---@param default? any
   ---@return any value

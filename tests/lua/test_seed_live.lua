@@ -174,6 +174,76 @@ add("08 locks: all workers get their turn", function(client, namespace)
   check.returns({ false }, client.is_locked("downloads"))
 end)
 
+-- How many times `what` stands in the texts.
+local function count_in(texts, what)
+  local n = 0
+  for _, text in ipairs(texts) do
+    for _ in text:gmatch(what) do
+      n = n + 1
+    end
+  end
+  return n
+end
+
+add("09 worker pool: each job counts once, a lost one too", function(client, namespace)
+  client.set("taken", { 100 }) -- By a worker that is gone.
+  for _, text in ipairs(parallel(namespace, "JOBS=20", "09_worker_pool")) do
+    says(text, "work: true, No more jobs")
+  end
+  says(finish(start(namespace, "", "09_worker_pool")), "work: true, No more jobs")
+  check.returns({ 21 }, client.get("jobs_done"))
+  check.returns({ 2870 + 100 * 100 }, client.get("sum_of_squares"))
+  check.returns({ {} }, client.get("taken"))
+end)
+
+add("10 leader: all lead in turn, in growing epochs", function(client, namespace)
+  local epochs = {}
+  for i, text in ipairs(parallel(namespace, "WORKER_ID=%d", "10_leader")) do
+    says(text, "lead: true, Scheduled by worker-" .. i)
+    local epoch = check.truthy(text:match("worker%-" .. i .. " leads in epoch (%d+)"), text)
+    check.equal(epochs[epoch], nil)
+    epochs[epoch] = i
+  end
+  check.returns({ WORKERS }, client.get("schedules"))
+end)
+
+add("11 API client: ten calls for all, and a circuit that opens", function(client, namespace)
+  local texts = parallel(namespace, "CALLS=4", "11_api_client")
+  local good = 0
+  for _, text in ipairs(texts) do
+    good = good + math.tointeger(tonumber(text:match("API call successful=(%d+)") or 0))
+  end
+  check.equal(good, 10)
+  check.returns({ 10 }, client.get("api_calls"))
+  client.delete("api_rate")
+  client.delete("api_calls")
+  parallel(namespace, "API_FAILS=1 CALLS=4", "11_api_client")
+  local calls = client.get("api_calls")
+  check.truthy(calls >= 3 and calls < 3 + WORKERS, "calls of a failing API: " .. tostring(calls))
+  says(finish(start(namespace, "", "11_api_client")), "call_api: true, {circuit open=4}")
+end)
+
+add("12 cached report: one computes", function(client, namespace)
+  local texts = parallel(namespace, "", "12_cached_report")
+  check.equal(count_in(texts, "computing the report"), 1)
+  check.equal(count_in(texts, "report: true, Report of 3 rows"), WORKERS)
+  check.returns({ 1 }, client.get("reports_computed"))
+end)
+
+add("13 flags: all see what an operator sets", function(client, namespace)
+  check.equal(count_in(parallel(namespace, "", "13_flags", "render"), "render: true, old layout, 20 rows"), WORKERS)
+  says(finish(start(namespace, "", "13_flags", "enable")), "enable: true")
+  check.equal(count_in(parallel(namespace, "", "13_flags", "render"), "render: true, new layout, 50 rows"), WORKERS)
+  check.returns({ 35.0, 2 * WORKERS }, client.average("page_sizes"))
+end)
+
+add("14 deploy lock: a version is deployed once", function(client, namespace)
+  local texts = parallel(namespace, "VERSION=v3", "14_deploy_lock")
+  check.equal(count_in(texts, "deploy: true, Deployed v3"), 1)
+  check.equal(count_in(texts, "deploy: true, Already deployed"), WORKERS - 1)
+  check.returns({ 1 }, client.get("deployments"))
+end)
+
 add("the counters of many processes lose nothing", function(client, namespace)
   local script = string.format([[%s -e 'local s = require "state"
     for i = 1, 40 do assert(s.increment("n")) assert(s.list_push("l", i) > 0)
