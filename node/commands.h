@@ -137,6 +137,8 @@ enum prepared commands_prepare(const struct config *config, const struct resp_ar
 
 /* Is the argument this word, in any case? */
 bool arg_is(const struct resp_arg *arg, const char *word);
+/* Does the glob in it match a name, in any case? */
+bool arg_matches_name(const struct resp_arg *pattern, const char *name);
 /* Redis's integers: no blanks, no plus sign, no leading zeros. */
 bool arg_int(const struct resp_arg *arg, int64_t *ret);
 int64_t wall_now_ms(void);
