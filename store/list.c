@@ -180,38 +180,50 @@ static uint32_t peek(struct list *l, uint64_t number, uint64_t *ret_previous, ui
     return little_u32(row->value + AT_N);
 }
 
-static void seek_from_head(struct list *l, uint64_t index)
+/* From the part with that number, whose first element has index `at`, towards the tail. */
+static void seek_forward(struct list *l, uint64_t number, uint64_t at, uint64_t index)
 {
-    uint64_t number = l->head.first, at = 0, previous, next = 0;
+    uint64_t previous, next = 0;
     for (uint32_t n; n = peek(l, number, &previous, &next), ok(l) && at + n <= index; number = next)
         at += n;
     if (ok(l))
         part_open(l, number, at);
 }
 
-static void seek_from_tail(struct list *l, uint64_t index)
+/* From the part with that number, behind whose last element is index `end`, towards the head. */
+static void seek_backward(struct list *l, uint64_t number, uint64_t end, uint64_t index)
 {
-    uint64_t number = l->head.end, at = l->head.n, previous = 0, next;
+    uint64_t previous = 0, next;
     for (;; number = previous) {
-        at -= peek(l, number, &previous, &next);
-        if (!ok(l) || at <= index)
+        end -= peek(l, number, &previous, &next);
+        if (!ok(l) || end <= index)
             break;
     }
     if (ok(l))
-        part_open(l, number, at);
+        part_open(l, number, end);
 }
 
-/* The part with the element at index < n; false: out of memory. */
+/* From where it is nearest: the head, the tail, or the part at hand, so that a walk goes from part to part. */
+static void seek_part(struct list *l, uint64_t index)
+{
+    const struct list_part p = l->part;
+    part_write(l);
+    if (p.open && index < p.at && p.at - index < index)
+        seek_backward(l, p.previous, p.at, index);
+    else if (p.open && index >= p.at && index - p.at < l->head.n - index)
+        seek_forward(l, p.next, p.at + p.n, index);
+    else if (index < l->head.n / 2)
+        seek_forward(l, l->head.first, 0, index);
+    else
+        seek_backward(l, l->head.end, l->head.n, index);
+}
+
+/* The part with the element at index < n is at hand. False: out of memory. */
 static bool seek(struct list *l, uint64_t index)
 {
     const struct list_part *p = &l->part;
-    if (p->open && index >= p->at && index - p->at < p->n)
-        return ok(l);
-    part_write(l);
-    if (index < l->head.n / 2)
-        seek_from_head(l, index);
-    else
-        seek_from_tail(l, index);
+    if (!p->open || index < p->at || index - p->at >= p->n)
+        seek_part(l, index);
     return ok(l);
 }
 
