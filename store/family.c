@@ -405,9 +405,9 @@ void *family_scratch(struct family *f, size_t bytes)
 void *family_kept(struct family *f, enum family_keep which, size_t bytes)
 {
     struct family_keeps *k = f->keeps;
-    if (bytes <= k->cap[which])
+    if (bytes <= k->cap[which] && k->base[which] != NULL)
         return k->base[which];
-    size_t cap = bytes + bytes / 2;
+    size_t cap = bytes + bytes / 2 + 1; /* Never NULL for nothing: that means out of memory. */
     free(k->base[which]);
     k->base[which] = malloc(cap);
     k->cap[which] = k->base[which] == NULL ? 0 : cap;
@@ -418,9 +418,9 @@ void *family_kept(struct family *f, enum family_keep which, size_t bytes)
 void *family_kept_more(struct family *f, enum family_keep which, size_t used, size_t bytes)
 {
     struct family_keeps *k = f->keeps;
-    if (bytes <= k->cap[which])
+    if (bytes <= k->cap[which] && k->base[which] != NULL)
         return k->base[which];
-    size_t cap = bytes + bytes / 2;
+    size_t cap = bytes + bytes / 2 + 1; /* Never NULL for nothing: that means out of memory. */
     void *base = malloc(cap);
     f->out->failed = f->out->failed || base == NULL;
     if (base == NULL)
