@@ -115,7 +115,7 @@
 #define REPLY_UNBLOCKED "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 #define REPLY_NO_TRACKING "ERR client tracking is not supported"
 #define REPLY_LCS_IDX "ERR LCS with IDX is not supported"
-#define REPLY_SORT_STORE "ERR SORT with STORE is not supported: there are no lists yet"
+#define REPLY_SORT_STORE "ERR SORT with STORE is not supported"
 #define REPLY_DEADLINE_RANGE "ERR the deadline must be from 1 to %u milliseconds, or 0 for the node's own"
 #define REPLY_SESSION_EXPIRED "SESSIONEXPIRED there is no such session, or it has ended; nothing was done"
 #define REPLY_SERIAL_PAST                                                                                              \
