@@ -45,17 +45,16 @@ end
 
 -- Requests whose outcome is not known may be granted yet: the next chance is taken to give them up.
 local function settle_doubts(conn)
-  for full in next, conn.doubts do
-    if not write(conn, "LOCK", "RELEASE", full, "-") then
-      return
-    end
-    conn.doubts[full] = nil
+  local doubt = next(conn.doubts)
+  while doubt and write(conn, "LOCK", "RELEASE", doubt, "-") do
+    conn.doubts[doubt] = nil
+    doubt = next(conn.doubts)
   end
-  for token, full in next, conn.stale do
-    if not write(conn, "LOCK", "RELEASE", full, "-", "TOKEN", format("%d", token)) then
-      return
-    end
+  conn.notice_losses()
+  local token, full = next(conn.stale)
+  while token and write(conn, "LOCK", "RELEASE", full, "-", "TOKEN", format("%d", token)) do
     conn.stale[token] = nil
+    token, full = next(conn.stale)
   end
 end
 
