@@ -20,7 +20,7 @@ if build then
 end
 package.path = here .. "?.lua;" .. package.path
 
-local OFFLINE = { "test_values.lua", "test_arguments.lua", "test_calls.lua" }
+local OFFLINE = { "test_values.lua", "test_arguments.lua", "test_calls.lua", "test_together.lua" }
 local LIVE = {
   "test_calls_live.lua",
   "test_locks_live.lua",

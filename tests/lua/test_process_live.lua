@@ -56,6 +56,24 @@ return {
       check.truthy(client.set("k" .. i, { i, name = nil, { deep = { tostring(i) } } }))
       check.equal(client.list_push("l", { i }), i)
     end
+    for i = 1, 50 do
+      check.returns({ true, i }, client.transaction(function(tx)
+        tx.set("t" .. i % 3, { tostring(i) })
+        return tx.increment("k1000")
+      end))
+      check.truthy(client.rate_limit("limit", 1000, 3600))
+      check.truthy(client.circuit("circuit").allow())
+      check.returns({ { "cached" } }, client.cached("t" .. 4 + i % 5, 60, function()
+        return { "cached" }
+      end))
+    end
+    check.equal(client.latch("latch", 1).count_down(), 0)
+    check.returns({ true }, client.latch("latch", 1).await(30))
+    check.truthy(client.election("e", "me").campaign(30))
+    check.equal(client.election("e").leader(), "me")
+    check.truthy(client.clear("[tec]*"))
+    check.truthy(client.clear("l?*"))
+    check.returns({ true, true }, client.delete("k1000"))
     check.equal(client.get("k7"), { 7, { deep = { "7" } } })
     check.equal(#client.keys(), 201)
     check.equal(client.get_all().k200, { 200, { deep = { "200" } } })
