@@ -255,7 +255,7 @@ def test_bad_settings():
             refuses_to_start(node, EXIT_USAGE, ["%s:%d" % (path, line)] + words, config=path)
         refuses_to_start(node, EXIT_USAGE, ["no-such-flag"], no_such_flag=1)
         refuses_to_start(node, EXIT_USAGE, ["missing.conf"], config=os.path.join(c.dir, "missing.conf"))
-        refuses_to_start(node, EXIT_USAGE, ["node"], node_id=0)
+        refuses_to_start(node, EXIT_USAGE, ["node"], node_id=9)
         node.start()
         c.wait_ready()
 
