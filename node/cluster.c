@@ -105,6 +105,7 @@ static void apply_batch(struct cluster *c, uint64_t index, uint64_t term, const 
         c->owner.die(c->owner.ctx, NODE_EXIT_DATA_DIR, "a committed entry is not a batch that this version can read");
         return;
     }
+    listeners_begin(&c->listeners);
     int rc = store_apply(c->store, index, term, payload, len, &c->outcomes, &became);
     if (rc != 0 || c->outcomes.failed) {
         die_of_store(c, rc != 0 ? rc : STORE_ENOMEM);
@@ -119,6 +120,7 @@ static void apply_batch(struct cluster *c, uint64_t index, uint64_t term, const 
         route_answer(&c->requests, &h, &c->outcomes);
     if (c->events_len > 0)
         route_events(&c->requests, c->events, c->events_len);
+    listeners_end(&c->listeners);
     c->requests.duplicates += became == STORE_DUPLICATE;
 }
 
@@ -293,6 +295,7 @@ static int on_snapshot_install(void *ctx)
     if (start == c->start)
         requests_skipped(&c->requests, seq);
     waiters_recheck(&c->requests.waiters);
+    keywaits_recheck(&c->listeners.keywaits);
     c->checkpointed = 0;
     clock_set(c);
     return 0;
@@ -330,6 +333,7 @@ void cluster_housekeep(struct cluster *c)
     cluster_expire(c);
     promotion_tick(&c->promotion, &c->changes);
     waiters_expire(&c->requests.waiters, now_ms(c));
+    keywaits_expire(&c->listeners.keywaits, now_ms(c));
 }
 
 /* ---- Life ---- */
@@ -360,6 +364,8 @@ static void open_requests(struct cluster *c, const struct cluster_options *o)
     q->log = on_log;
     q->store_failed = on_store_failed;
     q->ctx = c;
+    listeners_init(&c->listeners, c->store);
+    q->listeners = &c->listeners;
     requests_init(q, c->replica, c->store, c->id, c->start);
 }
 
@@ -423,6 +429,7 @@ int cluster_open(struct cluster *c, const struct cluster_options *o, char error[
 void cluster_close(struct cluster *c)
 {
     requests_release(&c->requests);
+    listeners_release(&c->listeners);
     replica_close(c->replica);
     store_close(c->store);
     outcome_buf_release(&c->outcomes);

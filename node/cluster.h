@@ -38,6 +38,7 @@ struct cluster {
     struct store *store;
     struct replica *replica;
     struct requests requests;
+    struct listeners listeners;
     struct changes changes;
     struct promotion promotion;
     uint64_t id, start;

@@ -46,7 +46,7 @@ static const struct parameter parameters[] = {
     {"maxmemory-policy", FROM_FIXED, "noeviction"},
     {"maxmemory-samples", FROM_FIXED, "5"},
     {"min-replicas-to-write", FROM_FIXED, "0"},
-    {"notify-keyspace-events", FROM_FIXED, ""},
+    {"notify-keyspace-events", FROM_FIXED, "AKE"},
     {"port", FROM_PORT, NULL},
     {"proto-max-bulk-len", FROM_SETTING, "max_value_bytes"},
     {"protected-mode", FROM_FIXED, "no"},

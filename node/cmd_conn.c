@@ -2,6 +2,7 @@
  * unanswered, so a change (of protocol, of name, of mode) takes effect between two requests. */
 #include "node/commands.h"
 #include "node/info.h"
+#include "node/listeners.h"
 #include "node/log.h"
 #include "node/node.h"
 #include "node/reply.h"
@@ -21,10 +22,19 @@ static void reply_arity(struct call *call)
 
 void run_ping(struct call *call)
 {
-    if (call->n > 2)
+    bool listens = conn_only_listens(call->conn);
+    if (call->n > 2) {
         reply_arity(call);
-    else if (call->n == 2)
+        return;
+    }
+    if (listens) {
+        resp_array(call->out, 2);
+        resp_text(call->out, "pong");
+    }
+    if (call->n == 2)
         resp_bulk(call->out, call->args[1].base, call->args[1].len);
+    else if (listens)
+        resp_text(call->out, "");
     else
         resp_simple(call->out, "PONG");
 }
@@ -50,6 +60,7 @@ void run_reset(struct call *call)
     facts->deadline_ms = 0;
     facts->name[0] = '\0';
     tx_reset(call->tx);
+    pubsub_drop(&node_listeners(call->node)->pubsub, conn_subscriptions(call->conn));
     resp_simple(call->out, "RESET");
 }
 

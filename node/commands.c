@@ -31,6 +31,8 @@ _Static_assert(sizeof(struct bytes) == sizeof(struct resp_arg) &&
 #define HASH ROW_HASH
 #define SCRIPT (ROW_NOSCRIPT | ROW_SCRIPTING)
 #define ALONE (ROW_NOSCRIPT | ROW_NO_MULTI) /* Renews or ends sessions. */
+#define SUB (ROW_PUBSUB | ROW_LOADING | ROW_STALE)
+#define SUBSCRIBES (SUB | ROW_NOSCRIPT | ROW_SUBSCRIBER)
 #define TX (ROW_NOSCRIPT | ROW_LOADING | ROW_STALE | ROW_TRANSACTION | ROW_TX_NOW)
 #define KEYSP ROW_KEYSPACE
 #define NO_KEYS 0, 0, 0, KEYS_NONE
@@ -318,14 +320,38 @@ static const struct command_row rows[] = {
     {"script|load", 3, ROW_NOSCRIPT | ROW_SCRIPTING, NO_KEYS, DATA(encode_script_load), "scripting", "2.6.0",
      "O(N) in the script's length", "Keep a script on all nodes; answers its SHA-1"},
 
+    /* Publishing and waiting. */
+    {"publish", 3, F | SUB, NO_KEYS, DATA(encode_publish), "pubsub", "2.0.0", "O(N) in the subscribers",
+     "Send a message to the subscribers of a channel, at all nodes"},
+    {"subscribe", -2, SUBSCRIBES, NO_KEYS, LOCAL(run_subscribe), "pubsub", "2.0.0", "O(N) in the channels",
+     "Hear what is published to channels"},
+    {"unsubscribe", -1, SUBSCRIBES, NO_KEYS, LOCAL(run_unsubscribe), "pubsub", "2.0.0", "O(N) in the channels",
+     "Hear of channels, or of any, no more"},
+    {"psubscribe", -2, SUBSCRIBES, NO_KEYS, LOCAL(run_psubscribe), "pubsub", "2.0.0", "O(N) in the patterns",
+     "Hear what is published to channels that match patterns"},
+    {"punsubscribe", -1, SUBSCRIBES, NO_KEYS, LOCAL(run_punsubscribe), "pubsub", "2.0.0", "O(N) in the patterns",
+     "Hear of patterns, or of any, no more"},
+    {"pubsub", -2, ROW_CONTAINER, NO_KEYS, CONTAINER, "pubsub", "2.8.0", "depends on the subcommand",
+     "Who is subscribed to what at this node"},
+    {"pubsub|channels", -2, SUB, NO_KEYS, LOCAL(run_pubsub_channels), "pubsub", "2.8.0", "O(N) in the channels",
+     "The channels that clients of this node are subscribed to"},
+    {"pubsub|help", 2, ANYTIME, NO_KEYS, LOCAL(run_pubsub_help), "pubsub", "6.2.0", "O(1)", "The subcommands"},
+    {"pubsub|numpat", 2, SUB, NO_KEYS, LOCAL(run_pubsub_numpat), "pubsub", "2.8.0", "O(1)",
+     "How many patterns clients of this node are subscribed to"},
+    {"pubsub|numsub", -2, SUB, NO_KEYS, LOCAL(run_pubsub_numsub), "pubsub", "2.8.0", "O(N) in the channels asked for",
+     "How many clients of this node are subscribed to each channel"},
+    {"waitfor", -4, R | ROW_BLOCKING, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_waitfor), "generic", "7.2.0", "O(1)",
+     "Wait until a key has a newer version or a value, exists or is absent; answers value and version"},
+
     /* Connection. */
-    {"ping", -1, F | ROW_CONNECTION, NO_KEYS, LOCAL(run_ping), "connection", "1.0.0", "O(1)", "Is the node there?"},
+    {"ping", -1, F | ROW_SUBSCRIBER | ROW_CONNECTION, NO_KEYS, LOCAL(run_ping), "connection", "1.0.0", "O(1)",
+     "Is the node there?"},
     {"echo", 2, F | ANYTIME | ROW_CONNECTION, NO_KEYS, LOCAL(run_echo), "connection", "1.0.0", "O(1)",
      "The argument back"},
-    {"quit", -1, F | CONN | ROW_NO_AUTH | ROW_TX_NOW, NO_KEYS, LOCAL(run_quit), "connection", "1.0.0", "O(1)",
-     "Close the connection"},
-    {"reset", 1, F | CONN | ROW_NO_AUTH | ROW_TX_NOW, NO_KEYS, LOCAL(run_reset), "connection", "6.2.0", "O(1)",
-     "Bring the connection back to how it began"},
+    {"quit", -1, F | ROW_SUBSCRIBER | CONN | ROW_NO_AUTH | ROW_TX_NOW, NO_KEYS, LOCAL(run_quit), "connection", "1.0.0",
+     "O(1)", "Close the connection"},
+    {"reset", 1, F | ROW_SUBSCRIBER | CONN | ROW_NO_AUTH | ROW_TX_NOW, NO_KEYS, LOCAL(run_reset), "connection", "6.2.0",
+     "O(1)", "Bring the connection back to how it began"},
     {"hello", -1, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_hello), "connection", "6.0.0", "O(1)",
      "Choose the protocol's version and introduce oneself"},
     {"auth", -2, F | CONN | ROW_NO_AUTH, NO_KEYS, LOCAL(run_auth), "connection", "1.0.0", "O(1)", "Authenticate"},

@@ -25,6 +25,8 @@ enum command_row_flag {
     ROW_FRAMED = 1 << 21,      /* Holds another command, whose own limits count. */
     ROW_LIST = 1 << 22,        /* ACL category */
     ROW_HASH = 1 << 23,        /* ACL category */
+    ROW_SUBSCRIBER = 1 << 24,  /* Also for a RESP2 connection that is subscribed to something. */
+    ROW_PUBSUB = 1 << 25,      /* ACL category */
     ROW_SCRIPTING = 1 << 26,   /* ACL category */
     ROW_TRANSACTION = 1 << 27, /* ACL category */
     ROW_TX_NOW = 1 << 28,      /* Runs inside MULTI, too, instead of being queued. */
@@ -238,6 +240,7 @@ int encode_pexpire(struct encoding *e);
 int encode_pexpireat(struct encoding *e);
 int encode_pexpiretime(struct encoding *e);
 int encode_psetex(struct encoding *e);
+int encode_publish(struct encoding *e);
 int encode_pttl(struct encoding *e);
 int encode_randomkey(struct encoding *e);
 int encode_rename(struct encoding *e);
@@ -268,6 +271,7 @@ int encode_vget(struct encoding *e);
 int encode_vincr(struct encoding *e);
 int encode_vmget(struct encoding *e);
 int encode_vset(struct encoding *e);
+int encode_waitfor(struct encoding *e);
 
 void run_asking(struct call *call);
 void run_auth(struct call *call);
@@ -294,6 +298,14 @@ void run_client_unpause(struct call *call);
 void run_echo(struct call *call);
 void run_hello(struct call *call);
 void run_ping(struct call *call);
+void run_psubscribe(struct call *call);
+void run_pubsub_channels(struct call *call);
+void run_pubsub_help(struct call *call);
+void run_pubsub_numpat(struct call *call);
+void run_pubsub_numsub(struct call *call);
+void run_punsubscribe(struct call *call);
+void run_subscribe(struct call *call);
+void run_unsubscribe(struct call *call);
 void run_quit(struct call *call);
 void run_readonly(struct call *call);
 void run_readwrite(struct call *call);

@@ -24,6 +24,7 @@
 #include "node/conn.h"
 #include "node/changes.h"
 #include "node/commands.h"
+#include "node/listeners.h"
 #include "node/log.h"
 #include "node/node.h"
 #include "node/reply.h"
@@ -86,6 +87,7 @@ struct conn {
     struct resp_buf out;     /* Replies since the last write. */
     struct resp_buf sending; /* Being written by libuv. */
     struct tx tx;
+    struct subscriptions subscriptions;
     unsigned wait_replicas;
     uint64_t wait_index, wait_until_ms, closing_since_ms;
     uint64_t change; /* Waited for rather than replicas: its ticket, or 0. */
@@ -111,6 +113,16 @@ struct server_link *conn_link(struct conn *c)
 struct server *conn_server(const struct conn *c)
 {
     return c->server;
+}
+
+struct subscriptions *conn_subscriptions(struct conn *c)
+{
+    return &c->subscriptions;
+}
+
+bool conn_only_listens(const struct conn *c)
+{
+    return c->facts.proto == 2 && c->subscriptions.first != NULL;
 }
 
 int conn_fd(const struct conn *c)
@@ -222,6 +234,7 @@ void conn_close(struct conn *c)
     forget_change(c);
     if (c->is_blocked)
         requests_gone(c->node, c);
+    pubsub_drop(&node_listeners(c->node)->pubsub, &c->subscriptions);
     server_remove_conn(c->server, c);
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
@@ -336,6 +349,14 @@ static void cut_off(struct conn *c, const char *why)
     conn_close(c);
 }
 
+static void bound_output(struct conn *c)
+{
+    if (conn_output_bytes(c) > server_config(c->server)->max_output_bytes) {
+        server_stats(c->server)->output_cut_off++;
+        cut_off(c, "it reads too slowly, max_output_bytes of replies are waiting");
+    }
+}
+
 /* The reply that began at mark is complete. */
 static void seal(struct conn *c, size_t mark)
 {
@@ -353,10 +374,24 @@ static void seal(struct conn *c, size_t mark)
             c->facts.reply_mode = CONN_REPLY_ON;
         return;
     }
-    if (conn_output_bytes(c) > server_config(c->server)->max_output_bytes) {
-        server_stats(c->server)->output_cut_off++;
-        cut_off(c, "it reads too slowly, max_output_bytes of replies are waiting");
-    }
+    bound_output(c);
+}
+
+void conn_message(struct conn *c, const struct bytes *pattern, struct bytes channel, struct bytes message)
+{
+    if (c->life != CONN_OPEN)
+        return;
+    resp_push(&c->out, c->facts.proto, pattern != NULL ? 4 : 3);
+    resp_text(&c->out, pattern != NULL ? "pmessage" : "message");
+    if (pattern != NULL)
+        resp_bulk(&c->out, pattern->base, pattern->len);
+    resp_bulk(&c->out, channel.base, channel.len);
+    resp_bulk(&c->out, message.base, message.len);
+    server_mark_dirty(c->server, c);
+    if (c->out.failed)
+        cut_off(c, "no memory for its messages");
+    else
+        bound_output(c);
 }
 
 static struct call call_of(struct conn *c, const struct command_row *row)
@@ -475,7 +510,7 @@ static bool must_wait(const struct conn *c, const struct encoding *e, bool is_wr
 {
     if (c->unanswered == 0)
         return false;
-    if (local || (is_write && c->queue == QUEUE_READS))
+    if (local || (is_write && c->queue == QUEUE_READS) || (e->blocks && !is_write))
         return true;
     return command_answers_values((uint8_t)e->op, e->flags) && c->unanswered >= CONN_REPLIES_MAX / (c->reply_guess + 1);
 }
@@ -548,11 +583,27 @@ static bool may_write(const struct conn *c, const struct command_row *row, enum 
     return prepared == PREPARED_DATA && command_is_write((uint8_t)e->op);
 }
 
+/* Of a RESP2 connection that is subscribed: any command that is not about that. */
+static bool is_deaf_to(const struct resp_arg *args, size_t n, char error[ENCODING_ERROR_MAX],
+                       const struct command_row **ret_row)
+{
+    const struct command_row *row = commands_find(args[0].base, args[0].len);
+    if (row != NULL && (row->flags & ROW_CONTAINER) != 0 && n > 1)
+        row = commands_find_sub(row, args[1].base, args[1].len);
+    *ret_row = row;
+    if (row == NULL || (row->flags & ROW_SUBSCRIBER) != 0)
+        return false;
+    snprintf(error, ENCODING_ERROR_MAX, REPLY_ONLY_LISTENS, row->name);
+    return true;
+}
+
 static enum prepared prepare(struct conn *c, struct encoding *e, const struct command_row **ret_row)
 {
     const struct config *config = server_config(c->server);
     const struct resp_arg *args = c->parser.args;
     size_t n = c->parser.n_args;
+    if (conn_only_listens(c) && is_deaf_to(args, n, e->error, ret_row))
+        return PREPARED_REFUSED;
     return c->tx.queueing ? commands_check(config, args, n, e, ret_row) : commands_prepare(config, args, n, e, ret_row);
 }
 

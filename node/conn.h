@@ -46,6 +46,10 @@ size_t conn_multi_bytes(const struct conn *c);
  * may be unanswered. may_be_stale: READONLY may answer it from this node's own state. Errors: enum requests_err. */
 int conn_ask(struct conn *c, const struct encoding *e, bool may_be_stale);
 
+struct subscriptions *conn_subscriptions(struct conn *c);
+/* Is it a RESP2 connection with a subscription, which may do little else? */
+bool conn_only_listens(const struct conn *c);
+
 /* Close at once, dropping output. Requests under way stay so; their answers are dropped. Idempotent. */
 void conn_close(struct conn *c);
 /* Take no further requests; close when what is in the output buffer has been sent. */

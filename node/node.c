@@ -227,12 +227,21 @@ static void on_due(uv_timer_t *h)
 {
     struct node *n = h->data;
     cluster_expire(&n->cluster);
+    keywaits_expire(&n->cluster.listeners.keywaits, node_now_ms(n));
+}
+
+/* Until the next wait for a key is over. */
+static uint64_t next_wait_in_ms(const struct node *n)
+{
+    uint64_t at = keywaits_next_ms(&n->cluster.listeners.keywaits), now = node_now_ms(n);
+    return at == UINT64_MAX ? UINT64_MAX : at > now ? at - now : 0;
 }
 
 /* Expiries to the millisecond; those further away are seen by housekeeping first. */
 static void arm_due(struct node *n)
 {
-    uint64_t wait = cluster_next_expiry_in_ms(&n->cluster);
+    uint64_t wait = cluster_next_expiry_in_ms(&n->cluster), other = next_wait_in_ms(n);
+    wait = other < wait ? other : wait;
     if (wait > NODE_HOUSEKEEPING_MS)
         return;
     if (!uv_is_active((uv_handle_t *)&n->due) || wait < uv_timer_get_due_in(&n->due))
@@ -669,6 +678,11 @@ uv_loop_t *node_loop(const struct node *n)
 const struct config *node_config(const struct node *n)
 {
     return &n->config;
+}
+
+struct listeners *node_listeners(struct node *n)
+{
+    return &n->cluster.listeners;
 }
 
 struct changes *node_changes(const struct node *n)

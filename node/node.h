@@ -52,6 +52,9 @@ void node_status(const struct node *n, struct node_status *ret);
 unsigned node_replicas_at(const struct node *n, uint64_t index);
 /* Changes of membership asked for at this node; the join tokens it has made. */
 struct changes *node_changes(const struct node *n);
+/* listeners.h */
+struct listeners;
+struct listeners *node_listeners(struct node *n);
 struct tokens *node_tokens(const struct node *n);
 /* Best guess of the replicated clock now. */
 uint64_t node_clock_ms(const struct node *n);

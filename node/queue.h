@@ -2,6 +2,7 @@
  * (who leads, and getting batches there) and node.c (which joins them to raft and store). Free of libuv, so that a
  * simulated node runs the same code. */
 #pragma once
+#include "node/listeners.h"
 #include "node/waiters.h"
 #include "raft/replica.h"
 #include "store/store.h"
@@ -78,6 +79,7 @@ struct requests {
     uint64_t waiting_writes, waiting_reads; /* Requests without an answer. */
     uint64_t waiting_own;                   /* The node's own commands on their way. */
     struct waiters waiters;                 /* Requests that are done and have no answer yet. */
+    struct listeners *listeners;            /* The owner's. */
     uint64_t (*now_ms)(void *ctx);
     uint64_t (*clock_ms)(void *ctx); /* Best guess of the replicated clock. */
     void (*log)(void *ctx, int level, const char *text);

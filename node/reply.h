@@ -87,6 +87,8 @@
 #define REPLY_EXEC_WITHOUT_MULTI "ERR EXEC without MULTI"
 #define REPLY_DISCARD_WITHOUT_MULTI "ERR DISCARD without MULTI"
 #define REPLY_EXECABORT "EXECABORT Transaction discarded because of previous errors."
+#define REPLY_ONLY_LISTENS                                                                                             \
+    "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
 #define REPLY_NOT_IN_MULTI "ERR Command not allowed inside a transaction"
 
 /* Words of our own. */

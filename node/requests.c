@@ -137,6 +137,8 @@ static void waiter_answer(struct requests *q, struct batch *b, struct waiter *w,
     }
     if (writes && outcome[0] == OUTCOME_LATER && outcome_next(outcome, len, &o) > 0) {
         waiters_add(&q->waiters, conn, &o, w->deadline_ms);
+    } else if (conn != NULL && outcome[0] == OUTCOME_LATER && outcome_next(outcome, len, &o) > 0) {
+        keywaits_add(&q->listeners->keywaits, conn, &o, q->now_ms(q->ctx));
     } else if (conn != NULL) {
         conn_answer(conn, outcome, len);
         conn_unref(conn);
@@ -423,21 +425,24 @@ void requests_stop(struct requests *q)
     drop_dead(q, &q->unsent_writes);
     drop_dead(q, &q->unsent_reads);
     waiters_end(&q->waiters); /* What they leave behind is still sent. */
+    keywaits_end(&q->listeners->keywaits);
 }
 
 void requests_gone(struct node *n, struct conn *c)
 {
     waiters_gone(&node_requests(n)->waiters, c);
+    keywaits_gone(&node_requests(n)->listeners->keywaits, c);
 }
 
 bool requests_unblock(struct node *n, struct conn *c, bool with_error)
 {
-    return waiters_unblock(&node_requests(n)->waiters, c, with_error);
+    struct requests *q = node_requests(n);
+    return waiters_unblock(&q->waiters, c, with_error) || keywaits_unblock(&q->listeners->keywaits, c, with_error);
 }
 
 size_t requests_n_waiting(const struct node *n)
 {
-    return node_requests(n)->waiters.n;
+    return node_requests(n)->waiters.n + node_requests(n)->listeners->keywaits.n;
 }
 
 bool requests_idle(const struct requests *q)

@@ -51,6 +51,8 @@ size_t requests_n_waiting(const struct node *n);
 /* Provided by conn.c. One whole outcome value (checked), borrowed for the call. */
 void conn_answer(struct conn *c, const uint8_t *outcome, size_t len);
 void conn_fail(struct conn *c, enum request_failure why);
+/* What the connection is subscribed to says something; pattern: the one by which it hears it, or NULL. */
+void conn_message(struct conn *c, const struct bytes *pattern, struct bytes channel, struct bytes message);
 /* The answer to its last request comes later. False: there is nobody any more who would read it. */
 bool conn_waits(struct conn *c);
 struct conn *conn_ref(struct conn *c);

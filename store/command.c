@@ -293,7 +293,7 @@ int command_decode(const uint8_t *at, size_t len, struct command *ret, size_t *r
 int command_is_write(uint8_t op)
 {
     bool is_read = (op >= OP_GET && op <= OP_LCS) || (op >= OP_SESSION_INFO && op <= OP_LOCK_LIST) ||
-                   (op >= OP_EXEC_READ && op <= OP_SCRIPT_EXISTS) || (op >= OP_LLEN && op <= OP_HRANDFIELD);
+                   (op >= OP_EXEC_READ && op <= OP_AWAIT) || (op >= OP_LLEN && op <= OP_HRANDFIELD);
     return !is_read;
 }
 

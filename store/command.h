@@ -69,6 +69,9 @@ enum command_op {
     OP_GUARD = 44,        /* args: nested name; nums: token; the nested command's answer, or a refusal */
     OP_LOCK_DUE = 45, /* args: names; the leader names locks with a deadline that is over; answers how many changed */
 
+    /* Messages. */
+    OP_PUBLISH = 95, /* args: channel message; answers how many hear it where it is answered */
+
     /* Reads. */
     OP_GET = 128,       /* args: key */
     OP_MGET = 129,      /* args: keys; a key of another kind reads as nil */
@@ -136,6 +139,9 @@ enum command_op {
     OP_EVAL_RO = 172,       /* as OP_EVAL, changes nothing and keeps nothing */
     OP_SCRIPT_EXISTS = 173, /* args: shas; ARRAY of 1/0 */
 
+    OP_AWAIT = 174, /* args: key (value); nums: enum await_mode, a version, timeout (ms); ARRAY value (nil unless it is
+                       a string), version (0: absent) when the key is so; else nil, or LATER when there is time */
+
     OP_LLEN = 180,       /* args: key */
     OP_LRANGE = 181,     /* args: key; nums: start end */
     OP_LINDEX = 182,     /* args: key; nums: index */
@@ -149,6 +155,9 @@ enum command_op {
     OP_HSCAN = 190,      /* args: key glob (empty: all); nums: cursor count */
     OP_HRANDFIELD = 191, /* args: key; nums: how (0 one field, 1 fields, 2 with values, 3 in pairs) count seed */
 };
+
+/* What WAITFOR waits for: a newer version, a value, no key, a key. In encoded commands. */
+enum await_mode { AWAIT_VERSION, AWAIT_EQ, AWAIT_ABSENT, AWAIT_EXISTS };
 
 enum command_flag {
     CMD_NX = 1 << 0,

@@ -87,6 +87,16 @@ void typed_vappend(struct family *f, const struct command *c);
 void typed_vget(struct family *f, const struct command *c);
 void typed_vmget(struct family *f, const struct command *c);
 
+/* await.c */
+void await_look(struct family *f, const struct command *c);
+
+/* notify.c: what is told to those who listen. ends: the key has an expiry. */
+void notify_put(struct family *f, struct bytes key, bool ends);
+void notify_expiry(struct family *f, struct bytes key, bool ends);
+void notify_delete(struct family *f, struct bytes key, bool expired);
+void notify_cleared(struct family *f);
+void notify_publish(struct family *f, const struct command *c);
+
 /* script.c */
 void script_eval(struct family *f, const struct command *c);
 void script_load_command(struct family *f, const struct command *c);

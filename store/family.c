@@ -97,6 +97,8 @@ static const struct family_rule rules[256] = {
     [OP_EVAL_RO] = {script_eval, 2, ARGS_ANY, 2},
     [OP_SCRIPT_LOAD] = {script_load_command, 1, 1, 0},
     [OP_SCRIPT_FLUSH] = {script_flush, 0, 0, 0},
+    [OP_PUBLISH] = {notify_publish, 2, 2, 0},
+    [OP_AWAIT] = {await_look, 1, 2, 3},
     [OP_SCRIPT_EXISTS] = {script_exists, 1, ARGS_ANY, 0},
     [OP_PUSH] = {lists_push, 2, ARGS_ANY, 1, OF_LIST},
     [OP_POP] = {lists_pop, 1, 1, 2, OF_LIST},
@@ -196,7 +198,7 @@ static bool family_kind_fits(struct family *f, const struct family_rule *rule, c
     return rule->of == ANY || family_of_kind(f, c->args[0], rule_kinds[rule->of], &row);
 }
 
-void family_run(struct family *f, const struct command *c)
+static void family_run_checked(struct family *f, const struct command *c)
 {
     const struct family_rule *rule = &rules[c->op];
     if (rule->run == NULL || c->n_args < rule->args_min || c->n_args > rule->args_max || c->n_nums < rule->nums_min ||
@@ -212,6 +214,14 @@ void family_run(struct family *f, const struct command *c)
         rule->run(f, c);
     else
         family_run_bounded(f, c, rule->run);
+}
+
+void family_run(struct family *f, const struct command *c)
+{
+    const struct command *outer = f->command;
+    f->command = c;
+    family_run_checked(f, c);
+    f->command = outer;
 }
 
 bool family_run_nested(struct family *f, struct bytes nested)
@@ -252,9 +262,26 @@ bool family_of_kind(struct family *f, struct bytes key, enum value_kind kind, co
     return false;
 }
 
+/* What `due` knows of a row that ends or loses its expiry. */
+static void family_forget(struct family *f, enum space space, struct bytes key, const struct row *old)
+{
+    if (old != NULL && old->expire_ms != ROW_NO_EXPIRY)
+        due_forget(f->due, space, key.base, key.len);
+}
+
+static void family_take_row(struct family *f, enum space space, struct bytes key, const struct row *old)
+{
+    family_forget(f, space, key, old);
+    ++*f->revision;
+    rows_delete_in(f->rows, space, key.base, key.len);
+}
+
 static void family_remove_due(struct family *f, struct bytes key, const struct row *row)
 {
-    family_delete(f, key, row);
+    struct parts gone = parts_of(row);
+    family_take_row(f, SPACE_KEYS, key, row);
+    notify_delete(f, key, true);
+    parts_discard(f, &gone);
     ++*f->expired_total;
 }
 
@@ -310,13 +337,6 @@ int64_t family_left_ms(const struct family *f, const struct row *row)
     return row->expire_ms - (int64_t)f->now_ms;
 }
 
-/* What `due` knows of a row that ends or loses its expiry. */
-static void family_forget(struct family *f, enum space space, struct bytes key, const struct row *old)
-{
-    if (old != NULL && old->expire_ms != ROW_NO_EXPIRY)
-        due_forget(f->due, space, key.base, key.len);
-}
-
 static void family_change_due(struct family *f, enum space space, struct bytes key, const struct row *old, int64_t ms)
 {
     if (ms == ROW_NO_EXPIRY)
@@ -333,6 +353,8 @@ void family_put_in(struct family *f, enum space space, struct bytes key, const s
     ++*f->revision;
     rows_put_in(f->rows, space, key.base, key.len, (uint8_t)type, value.base, value.len, *f->revision, expiry.ms,
                 expiry.wall_ms);
+    if (space == SPACE_KEYS)
+        notify_put(f, key, expiry.ms != ROW_NO_EXPIRY);
 }
 
 void family_set_expiry_in(struct family *f, enum space space, struct bytes key, const struct row *old,
@@ -342,13 +364,15 @@ void family_set_expiry_in(struct family *f, enum space space, struct bytes key, 
     family_change_due(f, space, key, old, expiry.ms);
     ++*f->revision;
     rows_set_expiry_in(f->rows, space, key.base, key.len, *f->revision, expiry.ms, expiry.wall_ms);
+    if (space == SPACE_KEYS)
+        notify_expiry(f, key, expiry.ms != ROW_NO_EXPIRY);
 }
 
 void family_delete_in(struct family *f, enum space space, struct bytes key, const struct row *old)
 {
-    family_forget(f, space, key, old);
-    ++*f->revision;
-    rows_delete_in(f->rows, space, key.base, key.len);
+    family_take_row(f, space, key, old);
+    if (space == SPACE_KEYS)
+        notify_delete(f, key, false);
 }
 
 void family_put(struct family *f, struct bytes key, const struct row *old, enum value_type type, struct bytes value,

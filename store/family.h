@@ -7,6 +7,7 @@
 #include "store/rows.h"
 
 struct due; /* due.h: what is due when */
+struct feed;
 struct script_host;
 struct wait_ready; /* wait.h: lists that have got elements */
 
@@ -44,6 +45,8 @@ struct family {
     bool at_once; /* Inside a transaction or a script nothing waits: what would is answered as if its time were over. */
     void (*changed)(void *ctx, const struct store_event *event); /* NULL: nobody listens */
     void *changed_ctx;
+    struct feed *feed;              /* NULL: nobody listens */
+    const struct command *command;  /* The one that runs, of those nested the innermost. */
     const struct script_host *host; /* What scripts need to be told; NULL: there are no scripts */
     struct outcome_buf *out; /* `failed` after a command: memory ran out in it, the state may be half changed: stop */
 };

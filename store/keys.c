@@ -54,8 +54,11 @@ static void keys_copy_parts(struct family *f, struct bytes key)
         return;
     memcpy(value, row->value, row->value_len);
     parts_set_id(value, id);
+    struct feed *feed = f->feed;
+    f->feed = NULL; /* It has been told. */
     family_put_in(f, SPACE_KEYS, key, row, (enum value_type)row->type,
                   (struct bytes){.base = value, .len = row->value_len}, family_expiry_of(row));
+    f->feed = feed;
 }
 
 void keys_rename(struct family *f, const struct command *c)
@@ -108,6 +111,7 @@ void keys_flushall(struct family *f, const struct command *c)
         rows_clear_in(f->rows, SPACE_TRASH);
         due_clear(f->due, SPACE_TRASH);
         due_clear(f->due, SPACE_KEYS);
+        notify_cleared(f);
     }
     outcome_ok(f->out);
 }

@@ -11,6 +11,7 @@
 #include "store/script.h"
 #include "store/dialect.h"
 #include "store/families.h"
+#include "store/feed.h"
 #include "store/number.h"
 #include "store/script_internal.h"
 #include <ctype.h>
@@ -389,9 +390,11 @@ static int execute(lua_State *L, struct errand *e)
 }
 
 /* Take back all the script did. */
-static void undo(struct script_run *run, uint64_t expired_total)
+static void undo(struct script_run *run, uint64_t expired_total, size_t told)
 {
     struct family *f = run->f;
+    if (f->feed != NULL)
+        f->feed->len = told;
     if (run->journal.failed || journal_undo(&run->journal, f->rows, f->due) != 0)
         f->out->failed = true;
     *f->revision = run->journal.since;
@@ -412,18 +415,23 @@ static void run_compiled(struct script_run *run, struct errand *e)
     struct outcome_buf *out = f->out;
     size_t at = out->len;
     uint64_t expired_total = *f->expired_total;
+    const struct command *command = f->command;
+    unsigned depth = f->depth++;
+    size_t told = f->feed != NULL ? f->feed->len : 0;
     journal_begin(&run->journal, *f->revision);
     rows_set_journal(f->rows, &run->journal);
     int rc = execute(run->L, e);
     rows_set_journal(f->rows, NULL);
     f->out = out; /* An error may have leapt out of a command. */
+    f->depth = depth;
+    f->command = command;
     if (rc == LUA_ERRMEM && run->stop == SCRIPT_RUNS)
         run->stop = SCRIPT_STOP_MEMORY;
     if (rc == LUA_OK && run->stop == SCRIPT_RUNS)
         return;
     out->len = at;
     if (run->stop != SCRIPT_RUNS) {
-        undo(run, expired_total);
+        undo(run, expired_total, told);
         refuse_stopped(run);
     } else {
         refuse_with_top(f, run->L);

@@ -60,6 +60,7 @@ struct store {
     void *notify_ctx;
     void (*changed)(void *ctx, const struct store_event *event);
     void *changed_ctx;
+    struct feed *feed;
     const struct script_host *script_host;
 
     sqlite3 *db; /* The loop thread's connection: reads only. */
@@ -337,6 +338,7 @@ static int run_commands(struct store *s, const uint8_t *batch, size_t len, const
     struct family f = family_of(s, out, s->clock_ms);
     f.changed = s->changed;
     f.changed_ctx = s->changed_ctx;
+    f.feed = s->feed;
     if (h->value_bytes_max != 0)
         f.value_bytes_max = h->value_bytes_max;
     f.node = h->node;
@@ -439,6 +441,11 @@ void store_on_event(struct store *s, void (*changed)(void *ctx, const struct sto
 {
     s->changed = changed;
     s->changed_ctx = ctx;
+}
+
+void store_feed(struct store *s, struct feed *feed)
+{
+    s->feed = feed;
 }
 
 int store_lock_standing(struct store *s, const void *name, size_t len, uint64_t token, enum store_standing *ret,

@@ -86,6 +86,9 @@ int store_apply(struct store *s, uint64_t index, uint64_t term, const uint8_t *b
 /* Whom to tell, while an entry is applied, what happened in it that others may wait for. The event is borrowed for the
  * call, which must not call back into the store. */
 void store_on_event(struct store *s, void (*changed)(void *ctx, const struct store_event *event), void *ctx);
+/* What applied entries change and say is put into feed from now on, behind what is in it; NULL: nobody listens. */
+struct feed;
+void store_feed(struct store *s, struct feed *feed);
 /* An entry without commands (barrier). */
 void store_skip(struct store *s, uint64_t index, uint64_t term);
 /* A committed membership configuration: opaque bytes, kept for snapshots. Borrowed, copied. */

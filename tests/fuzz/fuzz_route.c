@@ -116,6 +116,16 @@ void conn_unref(struct conn *c)
     c->refs--;
 }
 
+/* Nobody is subscribed. */
+void conn_message(struct conn *c, const struct bytes *pattern, struct bytes channel, struct bytes message)
+{
+    (void)c;
+    (void)pattern;
+    (void)channel;
+    (void)message;
+    fuzz_must(false, "messages are for subscribers");
+}
+
 bool conn_waits(struct conn *c)
 {
     return c->answered == 0;
@@ -301,6 +311,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     now_ms = 1000;
     node.requests = (struct requests){
         .bytes_max = 1 << 20, .dirty_bytes_max = 1 << 20, .now_ms = get_now, .clock_ms = get_now, .log = log_nothing};
+    static struct listeners listeners;
+    listeners_init(&listeners, store);
+    node.requests.listeners = &listeners;
     requests_init(&node.requests, &replica, store, 1, 1);
     for (int i = 0; i < STEPS_MAX && in.left > 0; i++)
         step(&in);
@@ -308,6 +321,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     requests_expire(&node.requests, now_ms + 1000);
     fuzz_must(conn.answered == conn.asked, "every request is answered exactly once");
     requests_release(&node.requests);
+    listeners_release(&listeners);
     fuzz_must(conn.refs == 0, "and its connection is let go");
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "tests/sim/nodes.h"
 #include "tests/sim/profile.h"
 #include "tests/sim/words.h"
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,16 @@ void conn_unref(struct conn *c)
 {
     if (--c->refs == 0)
         free(c);
+}
+
+/* Nobody is subscribed. */
+void conn_message(struct conn *c, const struct bytes *pattern, struct bytes channel, struct bytes message)
+{
+    (void)c;
+    (void)pattern;
+    (void)channel;
+    (void)message;
+    assert(false);
 }
 
 bool conn_waits(struct conn *c)

@@ -2,6 +2,7 @@
 #include "tests/support/localnode.h"
 #include "node/changes.h"
 #include "node/tokens.h"
+#include "node/listeners.h"
 #include "node/waiters.h"
 #include "node/scripts.h"
 #include <assert.h>
@@ -31,6 +32,7 @@ struct node {
     struct localnode_knobs knobs;
     struct queue writes, reads;
     struct waiters waiters;
+    struct listeners listeners;
     uint64_t clock_ms, index, seq;
     uv_idle_t work; /* Active while there is something to answer. */
     bool drained;
@@ -74,7 +76,9 @@ static void apply(struct node *n, uint64_t origin, const uint8_t *commands, size
     batch_set_count(batch.base, count);
     batch_set_value_max(batch.base, n->config->max_value_bytes);
     batch_stamp(batch.base, n->clock_ms);
+    listeners_begin(&n->listeners);
     int rc = store_apply(n->store, ++n->index, 1, batch.base, batch.len, out, &applied);
+    listeners_end(&n->listeners);
     assert(rc == 0 && applied == STORE_APPLIED);
     command_buf_release(&batch);
 }
@@ -114,7 +118,10 @@ void localnode_answer(struct node *n, bool writes)
     else
         read_one(n, p->command, p->len, &out);
     struct outcome o;
-    if (outcome_next(out.base, out.len, &o) > 0 && o.tag == OUTCOME_LATER)
+    bool waits = outcome_next(out.base, out.len, &o) > 0 && o.tag == OUTCOME_LATER;
+    if (waits && !writes)
+        keywaits_add(&n->listeners.keywaits, conn_ref(p->conn), &o, uv_now(n->loop));
+    else if (waits)
         waiters_add(&n->waiters, conn_ref(p->conn), &o, uv_now(n->loop) + LOCALNODE_LATE_MS);
     else
         conn_answer(p->conn, out.base, out.len);
@@ -165,16 +172,17 @@ static void leave(void *ctx, struct bytes name, uint64_t session, uint64_t token
 void requests_gone(struct node *n, struct conn *c)
 {
     waiters_gone(&n->waiters, c);
+    keywaits_gone(&n->listeners.keywaits, c);
 }
 
 bool requests_unblock(struct node *n, struct conn *c, bool with_error)
 {
-    return waiters_unblock(&n->waiters, c, with_error);
+    return waiters_unblock(&n->waiters, c, with_error) || keywaits_unblock(&n->listeners.keywaits, c, with_error);
 }
 
 size_t requests_n_waiting(const struct node *n)
 {
-    return n->waiters.n;
+    return n->waiters.n + n->listeners.keywaits.n;
 }
 
 /* ---- requests.h ---- */
@@ -271,6 +279,7 @@ struct node *localnode_open(uv_loop_t *loop, const struct config *config, const 
     n->config = config;
     n->index = store_applied(n->store);
     n->clock_ms = store_clock_ms(n->store);
+    listeners_init(&n->listeners, n->store);
     waiters_init(&n->waiters, n->store, leave, take, n);
     store_on_event(n->store, on_event, n);
     n->knobs = (struct localnode_knobs){.step_ms = 2, .is_leader = true, .leader = config->node_id};
@@ -293,6 +302,7 @@ void localnode_close(struct node *n)
     while (n->reads.n > 0)
         localnode_fail(n, false, REQUEST_STOPPING);
     waiters_release(&n->waiters);
+    listeners_release(&n->listeners);
     command_buf_release(&n->writes.gather);
     command_buf_release(&n->reads.gather);
     store_abandon(n->store);
@@ -384,6 +394,11 @@ unsigned node_replicas_at(const struct node *n, uint64_t index)
 {
     (void)index;
     return n->knobs.replicas;
+}
+
+struct listeners *node_listeners(struct node *n)
+{
+    return &n->listeners;
 }
 
 struct changes *node_changes(const struct node *n)
