@@ -37,6 +37,13 @@ static uint64_t now_ms(const struct cluster *c)
     return c->owner.now_ms(c->owner.ctx);
 }
 
+/* For measuring only: nothing is decided by it. */
+static uint64_t now_us(void *ctx)
+{
+    struct cluster *c = ctx;
+    return c->io->ops->now_us(c->io);
+}
+
 uint64_t cluster_clock_ms(const struct cluster *c)
 {
     return c->clock_base_ms + (now_ms(c) - c->clock_since_ms);
@@ -106,7 +113,9 @@ static void apply_batch(struct cluster *c, uint64_t index, uint64_t term, const 
         return;
     }
     listeners_begin(&c->listeners);
+    uint64_t begun_us = now_us(c);
     int rc = store_apply(c->store, index, term, payload, len, &c->outcomes, &became);
+    histogram_record(&c->apply_times, now_us(c) - begun_us);
     if (rc != 0 || c->outcomes.failed) {
         die_of_store(c, rc != 0 ? rc : STORE_ENOMEM);
         return;
@@ -360,6 +369,7 @@ static void open_requests(struct cluster *c, const struct cluster_options *o)
     q->bytes_max = o->queue_bytes_max;
     q->dirty_bytes_max = o->dirty_bytes_max;
     q->now_ms = requests_now;
+    q->now_us = now_us;
     q->clock_ms = requests_clock;
     q->log = on_log;
     q->store_failed = on_store_failed;
@@ -397,6 +407,7 @@ int cluster_open(struct cluster *c, const struct cluster_options *o, char error[
     int rc = store_open(&o->store, error, &c->store);
     if (rc != 0)
         return exit_from_store(rc);
+    c->io = o->io;
     struct replica_options r = o->replica;
     r.io = o->io;
     r.applied = store_applied(c->store);

@@ -35,6 +35,7 @@ struct cluster_options {
 
 struct cluster {
     struct cluster_owner owner;
+    struct io *io;
     struct store *store;
     struct replica *replica;
     struct requests requests;
@@ -46,8 +47,9 @@ struct cluster {
     /* The replicated clock as this node counts it on: the stamp its state stood at, and its own time since. */
     uint64_t clock_base_ms, clock_since_ms;
     bool was_ready;
-    uint64_t expiry_index; /* The last expiry entry proposed: the next waits until it is applied. */
-    uint64_t checkpointed; /* Last durable index told to the replica. */
+    uint64_t expiry_index;        /* The last expiry entry proposed: the next waits until it is applied. */
+    uint64_t checkpointed;        /* Last durable index told to the replica. */
+    struct histogram apply_times; /* Of entries with commands. */
     struct outcome_buf outcomes;
     uint8_t *events; /* Of the entry being applied, as PEER_EVENTS has them. */
     size_t events_len, events_cap;

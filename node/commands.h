@@ -2,6 +2,7 @@
  * COMMAND and COMMAND DOCS answer from it, and so do the command line's completion and the documentation. */
 #pragma once
 #include "node/conn.h"
+#include "raft/histogram.h"
 #include "store/command.h"
 
 /* Flags as COMMAND INFO shows them, in Redis's order. */
@@ -105,6 +106,7 @@ struct command_row {
 /* Per row, in the table's order. */
 struct command_counts {
     uint64_t calls, rejected; /* rejected: wrong arguments, refused before it was executed */
+    struct histogram times;   /* Of those the cluster answered, from when they were read until their answers were. */
 };
 
 /* Build the index; once, before anything else here. */

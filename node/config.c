@@ -62,6 +62,8 @@ static const struct config_setting settings[] = {
     {"listen", SETTING_ADDRESS, false, FIELD(listen), 0, 0, "127.0.0.1:7401", "Address for clients."},
     {"advertise", SETTING_ADDRESS, false, FIELD(advertise), 0, 0, "",
      "Address that others are told for clients of this node; needed when listen is 0.0.0.0 or ::. Default: listen."},
+    {"metrics_listen", SETTING_ADDRESS, false, FIELD(metrics_listen), 0, 0, "",
+     "Address for HTTP: /metrics, /livez and /readyz. Default: none."},
     {"peer_listen", SETTING_ADDRESS, false, FIELD(peer_listen), 0, 0, "",
      "Address for the other nodes. Default: this node's entry of members."},
     {"members", SETTING_MEMBERS, false, FIELD(members), 0, 0, "",

@@ -13,12 +13,13 @@ struct config_member {
 };
 
 struct config {
-    uint64_t node_id;      /* node_id = 1; 0: to be given by the cluster that is joined */
-    char cluster_name[64]; /* cluster_name = holdfast: with `members` it makes the cluster id */
-    char data_dir[4096];   /* data_dir */
-    char listen[256];      /* listen = 127.0.0.1:7401, clients */
-    char advertise[256];   /* advertise: what peers and clients are told; default: listen */
-    char peer_listen[256]; /* peer_listen = 127.0.0.1:7501; default: own entry of members */
+    uint64_t node_id;         /* node_id = 1; 0: to be given by the cluster that is joined */
+    char cluster_name[64];    /* cluster_name = holdfast: with `members` it makes the cluster id */
+    char data_dir[4096];      /* data_dir */
+    char listen[256];         /* listen = 127.0.0.1:7401, clients */
+    char advertise[256];      /* advertise: what peers and clients are told; default: listen */
+    char metrics_listen[256]; /* metrics_listen: HTTP for /metrics, /livez, /readyz; default: none */
+    char peer_listen[256];    /* peer_listen = 127.0.0.1:7501; default: own entry of members */
     struct config_member members[CONFIG_MEMBERS_MAX]; /* members = 1=127.0.0.1:7501,2=...: the first, fixed set */
     size_t n_members;
     char join[1024]; /* join = host:port,...: client addresses of a running cluster; on an empty directory, be taken in

@@ -28,6 +28,7 @@
 #include "node/log.h"
 #include "node/node.h"
 #include "node/reply.h"
+#include "node/timing.h"
 #include "node/tx.h"
 #include <assert.h>
 #include <netinet/in.h>
@@ -79,6 +80,7 @@ struct conn {
     enum conn_hold hold;
     enum conn_queue queue; /* Which one the unanswered requests are in. */
     size_t unanswered;
+    struct timing timing;   /* Of the unanswered. */
     size_t reply_guess;     /* Bytes of a reply: the largest of late. */
     enum resp_parse broken; /* RESP_REQUEST: not broken. Otherwise what is to be said once all is answered. */
     struct resp_parser parser;
@@ -420,6 +422,7 @@ static void count_answer(struct conn *c)
 {
     assert(c->unanswered > 0);
     c->unanswered--;
+    timing_end(&c->timing);
     if (c->unanswered == 0)
         c->is_blocked = false;
 }
@@ -483,8 +486,9 @@ static bool hold(struct conn *c, enum conn_hold why, bool is_write)
     return false;
 }
 
-/* Put the encoded command into a queue: 0, or an enum requests_err. */
-static int enqueue(struct conn *c, const struct encoding *e, enum conn_queue queue, bool local)
+/* Put the encoded command into a queue: 0, or an enum requests_err. row: whose time is taken, or NULL. */
+static int enqueue(struct conn *c, const struct encoding *e, const struct command_row *row, enum conn_queue queue,
+                   bool local)
 {
     struct command_buf *buf = queue == QUEUE_WRITES ? requests_write_buf(c->node) : requests_read_buf(c->node);
     long at = command_add(buf, e->op, e->flags, e->nums, e->n_nums, e->args, e->n_args);
@@ -492,6 +496,7 @@ static int enqueue(struct conn *c, const struct encoding *e, enum conn_queue que
         return REQUESTS_ENOMEM;
     c->queue = queue;
     c->unanswered++; /* Before the call: a local read is answered inside it. */
+    timing_begin(&c->timing, row);
     int err;
     if (local)
         err = requests_read_local(c->node, c, at);
@@ -499,8 +504,10 @@ static int enqueue(struct conn *c, const struct encoding *e, enum conn_queue que
         err = requests_write(c->node, c, at, request_deadline_ms(c));
     else
         err = requests_read(c->node, c, at, request_deadline_ms(c));
-    if (err != 0)
+    if (err != 0) {
         c->unanswered--;
+        timing_undo(&c->timing);
+    }
     return err;
 }
 
@@ -523,8 +530,8 @@ static bool submit(struct conn *c, const struct encoding *e)
     if (must_wait(c, e, is_write, local))
         return hold(c, HOLD_ANSWERS, is_write);
     if (c->unanswered > 0)
-        queue = c->queue; /* A read behind writes rides with them. */
-    int err = enqueue(c, e, queue, local);
+        queue = c->queue;                                             /* A read behind writes rides with them. */
+    int err = enqueue(c, e, e->blocks ? NULL : e->row, queue, local); /* Waiting is not slowness. */
     c->is_blocked = err == 0 && e->blocks;
     if (err == 0)
         return true;
@@ -540,7 +547,7 @@ int conn_ask(struct conn *c, const struct encoding *e, bool may_be_stale)
 {
     bool is_write = command_is_write((uint8_t)e->op);
     assert(c->unanswered == 0);
-    return enqueue(c, e, is_write ? QUEUE_WRITES : QUEUE_READS, !is_write && may_be_stale && c->facts.readonly);
+    return enqueue(c, e, NULL, is_write ? QUEUE_WRITES : QUEUE_READS, !is_write && may_be_stale && c->facts.readonly);
 }
 
 static void run_local(struct conn *c, const struct command_row *row, void (*run)(struct call *call))

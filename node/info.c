@@ -233,6 +233,20 @@ static void put_commandstats(struct facts *f)
     }
 }
 
+static void put_latencystats(struct facts *f)
+{
+    size_t n;
+    const struct command_row *rows = commands_table(&n);
+    say(f, "# Latencystats");
+    for (size_t i = 0; i < n; i++) {
+        const struct histogram *h = &commands_counts(&rows[i])->times;
+        if (h->n > 0)
+            say(f, "latency_percentiles_usec_%s:p50=%" PRIu64 ".000,p99=%" PRIu64 ".000,p99.9=%" PRIu64 ".000",
+                rows[i].name, histogram_quantile_us(h, 0.5), histogram_quantile_us(h, 0.99),
+                histogram_quantile_us(h, 0.999));
+    }
+}
+
 static void put_errorstats(struct facts *f)
 {
     size_t n;
@@ -264,6 +278,21 @@ static void put_members(struct facts *f)
             m->id, m->peer_address, m->client_address, m->voter, m->linked, m->match_index,
             m->last_heard_ms == UINT64_MAX ? (int64_t)-1 : (int64_t)m->last_heard_ms);
     }
+}
+
+static void put_time(struct facts *f, const char *name, const struct histogram *h)
+{
+    say(f, "%s_us_p50:%" PRIu64, name, histogram_quantile_us(h, 0.5));
+    say(f, "%s_us_p99:%" PRIu64, name, histogram_quantile_us(h, 0.99));
+}
+
+static void put_times(struct facts *f)
+{
+    struct node_times t;
+    node_times(server_node(f->server), &t);
+    put_time(f, "sync", t.sync);
+    put_time(f, "commit", t.commit);
+    put_time(f, "apply", t.apply);
 }
 
 static void put_holdfast(struct facts *f)
@@ -301,6 +330,7 @@ static void put_holdfast(struct facts *f)
     say(f, "disk_reserve:%d", n->has_disk_reserve);
     say(f, "syncs:%" PRIu64, n->syncs);
     say(f, "sync_us_median:%" PRIu64, n->sync_us_median);
+    put_times(f);
     say(f, "batches_proposed:%" PRIu64, n->batches_proposed);
     say(f, "batches_forwarded:%" PRIu64, n->batches_forwarded);
     say(f, "batches_resent:%" PRIu64, n->batches_resent);
@@ -330,6 +360,7 @@ static const struct {
     {"replication", put_replication, true},
     {"cpu", put_cpu, true},
     {"commandstats", put_commandstats, false},
+    {"latencystats", put_latencystats, false},
     {"errorstats", put_errorstats, true},
     {"cluster", put_cluster, true},
     {"keyspace", put_keyspace, true},

@@ -7,6 +7,7 @@
  * Exit statuses are in exit.h. */
 #include "node/config.h"
 #include "node/exit.h"
+#include "node/http.h"
 #include "node/log.h"
 #include "node/node.h"
 #include "node/server.h"
@@ -26,6 +27,7 @@ struct daemon {
     struct config config;
     struct node *node;
     struct server *server;
+    struct http *http;      /* NULL: not asked for. */
     uv_signal_t signals[3]; /* SIGTERM, SIGINT, SIGHUP */
     bool draining;
 };
@@ -48,6 +50,7 @@ static void on_drained(void *ctx)
 {
     struct daemon *d = ctx;
     log_info("everything in flight is finished");
+    http_close(d->http);
     server_close(d->server, on_server_closed, d);
 }
 
@@ -127,12 +130,20 @@ static int serve(struct daemon *d)
     if (status != 0)
         return say_error(&d->config, status, error);
     d->config = *node_config(d->node); /* A node that joined was told its id. */
-    status = server_open(&d->loop, d->node, &d->config, error, &d->server);
+    status = http_open(&d->loop, d->node, d->config.metrics_listen, error, &d->http);
     if (status != 0) {
         say_error(&d->config, status, error);
         node_close(d->node);
         return status;
     }
+    status = server_open(&d->loop, d->node, &d->config, error, &d->server);
+    if (status != 0) {
+        say_error(&d->config, status, error);
+        http_close(d->http);
+        node_close(d->node);
+        return status;
+    }
+    http_serve(d->http, d->server);
     server_on_shutdown(d->server, on_shutdown, d);
     watch_signals(d);
     log_info("holdfastd " HOLDFAST_VERSION ", node %llu of cluster '%s', serves clients on %s",

@@ -771,6 +771,18 @@ static void fill_from_replica(const struct replica_status *s, struct node_status
     ret->has_disk_reserve = s->has_reserve;
 }
 
+void node_times(const struct node *n, struct node_times *ret)
+{
+    ret->sync = replica_sync_times(n->cluster.replica);
+    ret->commit = &n->cluster.requests.commit_times;
+    ret->apply = &n->cluster.apply_times;
+}
+
+bool node_is_draining(const struct node *n)
+{
+    return n->draining;
+}
+
 void node_status(const struct node *n, struct node_status *ret)
 {
     struct replica_status s;

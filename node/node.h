@@ -30,6 +30,16 @@ struct node_member {
     uint64_t last_heard_ms;   /* since anything came from it; UINT64_MAX never; self: 0 */
 };
 
+/* How long things took since the start. */
+struct node_times {
+    const struct histogram *sync;   /* of the log to the disk */
+    const struct histogram *commit; /* batches of writes gathered here: sent until answered */
+    const struct histogram *apply;  /* entries to the state */
+};
+void node_times(const struct node *n, struct node_times *ret);
+/* node_drain() was called. */
+bool node_is_draining(const struct node *n);
+
 struct node_status {
     uint64_t id, start, term, leader; /* leader 0: none known */
     const char *role;                 /* "leader", "follower", "candidate" */

@@ -4,6 +4,7 @@
 #pragma once
 #include "node/listeners.h"
 #include "node/waiters.h"
+#include "raft/histogram.h"
 #include "raft/replica.h"
 #include "store/store.h"
 
@@ -50,6 +51,7 @@ struct batch {
     uint64_t deadline_ms; /* The earliest of its waiters'. */
     uint64_t seq;         /* Writes: 0 until first sent. Reads: id of the frame, or ticket of the round. */
     uint64_t epoch;       /* Of the route over which it was last sent. */
+    uint64_t sent_us;     /* Writes: when it was first sent. */
     bool maybe;           /* It may stand in a log somewhere. */
     bool again;           /* It was sent more than once: a refusal is about one of those times only. */
 };
@@ -81,6 +83,7 @@ struct requests {
     struct waiters waiters;                 /* Requests that are done and have no answer yet. */
     struct listeners *listeners;            /* The owner's. */
     uint64_t (*now_ms)(void *ctx);
+    uint64_t (*now_us)(void *ctx);   /* Finer, for measuring. */
     uint64_t (*clock_ms)(void *ctx); /* Best guess of the replicated clock. */
     void (*log)(void *ctx, int level, const char *text);
     void (*store_failed)(void *ctx, int rc); /* A store_err: this node cannot go on. */
@@ -108,6 +111,7 @@ struct requests {
     struct outcome_buf outcomes;       /* Scratch for reads that went through a round. */
     struct outcome_buf local_outcomes; /* And for stale ones, which may be asked while those are handed out. */
     uint64_t proposed, forwarded, resent, duplicates;
+    struct histogram commit_times; /* Of write batches, from when they were sent until their answers were known. */
 };
 
 struct requests *node_requests(const struct node *n);

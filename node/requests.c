@@ -324,6 +324,7 @@ void requests_answered(struct requests *q, uint64_t seq, const uint8_t *outcomes
         q->log(q->ctx, 0, "answers from the leader do not fit the batch they are for; waiting for our own");
         return;
     }
+    histogram_record(&q->commit_times, q->now_us(q->ctx) - b->sent_us);
     batch_list_pop(&q->flying_writes);
     batch_free(q, b);
 }

@@ -89,6 +89,8 @@ static bool send_write(struct requests *q, struct batch *b)
         replica_send(q->replica, q->leader, PEER_FORWARD, NULL, 0, &slice, 1);
         q->forwarded++;
     }
+    if (!b->maybe)
+        b->sent_us = q->now_us(q->ctx);
     q->resent += b->maybe;
     b->again = b->maybe;
     b->maybe = true;

@@ -59,6 +59,7 @@ struct log {
 
     uint64_t sync_count;
     uint32_t sync_us[SYNC_TIMES];
+    struct histogram sync_times;
 };
 
 #define log_of_group_job(j) ((struct log *)((char *)(j)-offsetof(struct log, group.job)))
@@ -266,6 +267,7 @@ static void count_sync(struct log *l)
         return;
     uint64_t us = l->group.sync_us;
     l->sync_us[l->sync_count++ % SYNC_TIMES] = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+    histogram_record(&l->sync_times, us);
 }
 
 static void evict(struct log *l)
@@ -664,6 +666,11 @@ uint64_t log_disk_bytes(const struct log *l)
 uint64_t log_sync_count(const struct log *l)
 {
     return l->sync_count;
+}
+
+const struct histogram *log_sync_times(const struct log *l)
+{
+    return &l->sync_times;
 }
 
 static int by_size(const void *a, const void *b)

@@ -5,6 +5,7 @@
  * and one fdatasync at a time on the log lane, everything that came meanwhile in the next one.
  * A failed write or sync is never retried: on_failed is called and nothing more is written. */
 #pragma once
+#include "raft/histogram.h"
 #include "raft/io.h"
 
 struct log;
@@ -74,6 +75,7 @@ uint64_t log_term_at(const struct log *l, uint64_t index);
 uint64_t log_disk_bytes(const struct log *l); /* Of the records held, not of the spares. */
 uint64_t log_sync_count(const struct log *l);
 uint64_t log_sync_us_median(const struct log *l); /* over the last 64 syncs */
+const struct histogram *log_sync_times(const struct log *l);
 /* False: no spare could be made (disk full): refuse client writes. Asking tries again, once a second at most. */
 bool log_has_reserve(struct log *l);
 /* Bytes of the same disk that the owner has promised to others (its state file): wanted on top of reserve_bytes. */

@@ -638,6 +638,11 @@ uint64_t replica_match(const struct replica *r, uint64_t peer)
     return match;
 }
 
+const struct histogram *replica_sync_times(const struct replica *r)
+{
+    return log_sync_times(r->log);
+}
+
 void replica_status(const struct replica *r, struct replica_status *ret)
 {
     *ret = (struct replica_status){.role = r->role,

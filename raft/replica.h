@@ -186,8 +186,9 @@ struct replica_status {
     } members[REPLICA_MEMBERS_MAX];
 };
 void replica_status(const struct replica *r, struct replica_status *ret);
-uint64_t replica_start(const struct replica *r);  /* This process's start number. */
-uint64_t replica_leader(const struct replica *r); /* 0 when none is known. */
+uint64_t replica_start(const struct replica *r);                     /* This process's start number. */
+const struct histogram *replica_sync_times(const struct replica *r); /* Of the log, since the start. */
+uint64_t replica_leader(const struct replica *r);                    /* 0 when none is known. */
 uint64_t replica_term(const struct replica *r);
 void replica_set_claim(struct replica *r, uint64_t bytes); /* log_set_claim() */
 bool replica_has_reserve(const struct replica *r); /* False: the disk is nearly full, refuse what takes space. */

@@ -309,8 +309,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     replica = (struct replica){.leader = 2, .term = 1, .link = true, .reserve = true};
     conn = (struct conn){0};
     now_ms = 1000;
-    node.requests = (struct requests){
-        .bytes_max = 1 << 20, .dirty_bytes_max = 1 << 20, .now_ms = get_now, .clock_ms = get_now, .log = log_nothing};
+    node.requests = (struct requests){.bytes_max = 1 << 20,
+                                      .dirty_bytes_max = 1 << 20,
+                                      .now_ms = get_now,
+                                      .now_us = get_now,
+                                      .clock_ms = get_now,
+                                      .log = log_nothing};
     static struct listeners listeners;
     listeners_init(&listeners, store);
     node.requests.listeners = &listeners;

@@ -362,6 +362,18 @@ static void put_member(struct node_status *s, uint64_t id, uint64_t match)
     m->match_index = match;
 }
 
+void node_times(const struct node *n, struct node_times *ret)
+{
+    static const struct histogram none;
+    (void)n;
+    *ret = (struct node_times){.sync = &none, .commit = &none, .apply = &none};
+}
+
+bool node_is_draining(const struct node *n)
+{
+    return n->drained;
+}
+
 void node_status(const struct node *n, struct node_status *ret)
 {
     *ret = (struct node_status){
