@@ -236,12 +236,23 @@ static int lclient_write(lua_State *L)
     return lclient_call(L, true, 0, 2);
 }
 
-/* client:wait(ms, ...): a write that the cluster may answer only after ms, which come on top of the deadline. */
-static int lclient_wait(lua_State *L)
+static unsigned check_wait_ms(lua_State *L)
 {
     lua_Integer ms = luaL_checkinteger(L, 2);
     luaL_argcheck(L, ms >= 0 && ms <= WAIT_MS_MAX, 2, "out of range");
-    return lclient_call(L, true, (unsigned)ms, 3);
+    return (unsigned)ms;
+}
+
+/* client:wait(ms, ...): a write that the cluster may answer only after ms, which come on top of the deadline. */
+static int lclient_wait(lua_State *L)
+{
+    return lclient_call(L, true, check_wait_ms(L), 3);
+}
+
+/* client:wait_read(ms, ...): the same for a read. */
+static int lclient_wait_read(lua_State *L)
+{
+    return lclient_call(L, false, check_wait_ms(L), 3);
 }
 
 /* client:session() -> the session's number, 0 when there is none (yet, or any more). */
@@ -425,11 +436,17 @@ static int core_pause(lua_State *L)
 }
 
 static const luaL_Reg client_methods[] = {
-    {"read", lclient_read},   {"write", lclient_write},
-    {"node", lclient_node},   {"nodes", lclient_nodes},
-    {"close", lclient_close}, {"lengths", lclient_lengths},
-    {"wait", lclient_wait},   {"session", lclient_session},
-    {"alive", lclient_alive}, {NULL, NULL},
+    {"read", lclient_read},
+    {"write", lclient_write},
+    {"node", lclient_node},
+    {"nodes", lclient_nodes},
+    {"close", lclient_close},
+    {"lengths", lclient_lengths},
+    {"wait", lclient_wait},
+    {"wait_read", lclient_wait_read},
+    {"session", lclient_session},
+    {"alive", lclient_alive},
+    {NULL, NULL},
 };
 static const luaL_Reg client_events[] = {{"__gc", lclient_close}, {"__close", lclient_close}, {NULL, NULL}};
 static const luaL_Reg core_functions[] = {

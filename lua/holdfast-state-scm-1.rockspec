@@ -38,6 +38,7 @@ build = {
     ["state.transaction"] = "lua/state/transaction.lua",
     ["state.ttl"] = "lua/state/ttl.lua",
     ["state.values"] = "lua/state/values.lua",
+    ["state.waiting"] = "lua/state/waiting.lua",
     ["state.core"] = {
       sources = {
         "lua/core.c",

@@ -31,7 +31,7 @@
 --  * Writes go through a session under serial numbers, so one that is sent again after a lost connection is still done
 --    once and answers its first answer. The session opens at the first write and is kept alive by a thread of the C core.
 --
--- Waiting for a key and watching are not part of this version; their names are absent.
+-- Watching a prefix is not part of this version; its name is absent.
 
 local core = require "state.core"
 local check = require "state.check"
@@ -54,6 +54,7 @@ local PAGES = {
   "counters",
   "lists",
   "ttl",
+  "waiting",
   "keys",
   "transaction",
   "locks",

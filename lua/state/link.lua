@@ -61,6 +61,15 @@ local function wait(conn, ms, ...)
   return conn.handle:wait(ms, ...)
 end
 
+-- As wait, for what changes nothing.
+local function wait_read(conn, ms, ...)
+  local ok, message, code = ready(conn)
+  if not ok then
+    return false, message, code
+  end
+  return conn.handle:wait_read(ms, ...)
+end
+
 -- An answer of VGET -> value; or nil, message, code
 local function decode(answer, key)
   local value, why = core.decode(answer[1], answer[2])
@@ -134,6 +143,7 @@ return {
   read = read,
   write = write,
   wait = wait,
+  wait_read = wait_read,
   decode = decode,
   not_found = not_found,
   read_version = read_version,

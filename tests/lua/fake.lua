@@ -76,6 +76,10 @@ local function handle_new(wire)
       wire.waited = ms
       return call(true, handle, ...)
     end,
+    wait_read = function(handle, ms, ...)
+      wire.waited = ms
+      return call(false, handle, ...)
+    end,
     session = function() return wire.session end,
     alive = function(_, session) return session == wire.session end,
     lengths = function(_, ...)

@@ -20,11 +20,12 @@ if build then
 end
 package.path = here .. "?.lua;" .. package.path
 
-local OFFLINE = { "test_values.lua", "test_arguments.lua", "test_calls.lua", "test_together.lua" }
+local OFFLINE = { "test_values.lua", "test_arguments.lua", "test_calls.lua", "test_together.lua", "test_waiting.lua" }
 local LIVE = {
   "test_calls_live.lua",
   "test_locks_live.lua",
   "test_together_live.lua",
+  "test_waiting_live.lua",
   "test_process_live.lua",
   "test_seed_live.lua",
 }
