@@ -79,6 +79,10 @@ static const struct command {
      "counts\n"
      "together, and a limit nobody uses any more is gone by itself.",
      OPTION_OUTPUT | OPTION_RATE | OPTION_PER, 1, 1, 0, false, cmd_limit},
+    {"wait", "KEY VALUE", "Wait until KEY holds VALUE",
+     "Nothing polls: the cluster tells of the change. A value that stands for a moment only may be missed.\n"
+     "Exit status 1 when KEY did not hold it within --timeout (30s).",
+     0, 2, 2, 0, true, cmd_wait},
     {"completion", "SHELL", "Print what lets bash or zsh complete this command line",
      "For example: holdfast completion bash > /etc/bash_completion.d/holdfast", 0, 1, 1, 0, true, cmd_completion},
     {"help", "[COMMAND]", "This help, or that of a command", NULL, 0, 0, 1, 0, true, cmd_help},

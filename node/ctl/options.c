@@ -16,7 +16,8 @@ static const struct option_row {
 } rows[] = {
     {OPTION_NODES, "nodes", 'n', "LIST",
      "host:port[,host:port...] of the nodes; else $HOLDFAST_NODES, else this machine"},
-    {OPTION_TIMEOUT, "timeout", 't', "TIME", "how long to try in all: 2, 1.5s, 300ms (default 5s; status and ping 2s)"},
+    {OPTION_TIMEOUT, "timeout", 't', "TIME",
+     "how long to try in all: 2, 1.5s, 300ms (default 5s; status and ping 2s; wait 30s)"},
     {OPTION_USER, "user", 'u', "NAME", "log in as NAME; the password comes from $HOLDFAST_PASSWORD"},
     {OPTION_OUTPUT, "output", 'o', "FORM", "table (for people) or json (stable, for programs)"},
     {OPTION_TTL, "ttl", 0, "TIME", "the key (a lock: unless renewed) is gone after TIME: 30, 1.5s, 500ms, 10m, 2h, 7d"},

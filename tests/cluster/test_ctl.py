@@ -73,7 +73,7 @@ def test_bad_arguments_are_usage():
                      ["lock", "--", "true"], ["lock", "a", "b", "--", "true"], ["lock", "a", "--ttl", "1ms", "--", "true"],
                      ["lock", "a", "--permits", "3/2", "--", "true"], ["lock", "a", "--shared", "--permits", "1/2", "--", "true"],
                      ["lock", "a", "--reason", "x", "--", "true"], ["lock", "info"], ["session", "info"], ["session", "x"],
-                     ["completion", "fish"], ["member", "x"], ["help", "nonsense"]):
+                     ["completion", "fish"], ["wait", "k"], ["wait", "k", "v", "--timeout", "0"], ["member", "x"], ["help", "nonsense"]):
             gives(c, USAGE, *args)
 
 
@@ -108,6 +108,7 @@ def test_values_and_statuses():
         for node in c.nodes:
             node.kill()
         gives(c, UNAVAILABLE, "get", "k", "--timeout", "300ms")
+        gives(c, UNAVAILABLE, "wait", "k", "v", "--timeout", "300ms")
         gives(c, FAILED, "lock", "x", "--timeout", "300ms", "--", "true")
 
 
@@ -120,6 +121,24 @@ def test_limit():
         expect(read_json(c, *call)["left"] == 0, "the second of two")
         refused = json.loads(gives(c, NO, "-o", "json", *call))
         expect(refused["allowed"] is False and refused["retry_ms"] > 0, "the third of two: %s", refused)
+
+
+def test_wait():
+    with Cluster() as c:
+        gives(c, 0, "set", "k", "old")
+        gives(c, 0, "wait", "k", "old")
+        gives(c, NO, "wait", "k", "new", "--timeout", "50ms")
+        gives(c, NO, "wait", "none", "", "--timeout", "50ms")
+        waiter = subprocess.Popen(line(c, "wait", "k", "new", "--timeout", "10m"))
+        try:
+            wait_for(lambda: any(int(n.info("clients")["blocked_clients"]) > 0 for n in c.nodes), 30, "it waits")
+            c.wait_leader().kill()
+            c.wait_leader()
+            gives(c, 0, "set", "k", "new", "--timeout", "60s")
+            expect(waiter.wait(60 * PATIENCE) == 0, "the wait ends, though the leader died")
+        finally:
+            waiter.kill()
+            waiter.wait()
 
 
 def test_locks_and_sessions_are_shown():
