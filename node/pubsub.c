@@ -215,8 +215,10 @@ bool pubsub_any(const struct subscriptions *of, bool pattern, struct bytes *ret)
 
 void pubsub_drop(struct pubsub *p, struct subscriptions *of)
 {
-    while (of->first != NULL)
-        end_subscription(p, of, of->first);
+    for (struct subscription *s = of->first, *next; s != NULL; s = next) {
+        next = s->next_of_conn;
+        end_subscription(p, of, s);
+    }
 }
 
 void pubsub_release(struct pubsub *p)
