@@ -31,7 +31,7 @@ static const struct parameter parameters[] = {
     {"bind", FROM_BIND, NULL},
     {"client-output-buffer-limit", FROM_FIXED, "normal 0 0 0 slave 0 0 0 pubsub 0 0 0"},
     {"client-query-buffer-limit", FROM_SETTING, "max_request_bytes"},
-    {"cluster-enabled", FROM_FIXED, "no"},
+    {"cluster-enabled", FROM_SETTING, "cluster_facade"},
     {"databases", FROM_FIXED, "1"},
     {"dir", FROM_SETTING, "data_dir"},
     {"enable-debug-command", FROM_FIXED, "no"},

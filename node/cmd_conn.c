@@ -89,7 +89,10 @@ void run_readwrite(struct call *call)
 
 void run_asking(struct call *call)
 {
-    resp_error(call->out, REPLY_NO_CLUSTER);
+    if (node_config(call->node)->cluster_facade)
+        resp_ok(call->out); /* Slots do not move: there is nothing to ask for. */
+    else
+        resp_error(call->out, REPLY_NO_CLUSTER);
 }
 
 /* ---- Who is there ---- */
@@ -141,7 +144,7 @@ static void put_hello(struct call *call)
     resp_text(out, "id");
     resp_int(out, (int64_t)call->facts->id);
     resp_text(out, "mode");
-    resp_text(out, "standalone");
+    resp_text(out, node_config(call->node)->cluster_facade ? "cluster" : "standalone");
     resp_text(out, "role");
     resp_text(out, "master"); /* Every node takes writes. */
     resp_text(out, "modules");

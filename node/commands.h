@@ -384,3 +384,15 @@ void run_cluster_help(struct call *call);
 void run_cluster_info(struct call *call);
 void run_cluster_keyslot(struct call *call);
 void run_cluster_myid(struct call *call);
+void run_cluster_nodes(struct call *call);
+void run_cluster_replicas(struct call *call);
+void run_cluster_shards(struct call *call);
+void run_cluster_slots(struct call *call);
+
+void run_sentinel_ckquorum(struct call *call);
+void run_sentinel_get_master_addr(struct call *call);
+void run_sentinel_help(struct call *call);
+void run_sentinel_master(struct call *call);
+void run_sentinel_masters(struct call *call);
+void run_sentinel_replicas(struct call *call);
+void run_sentinel_sentinels(struct call *call);

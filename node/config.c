@@ -118,6 +118,10 @@ static const struct config_setting settings[] = {
      "Silent client connections are probed after so long; 0: never."},
     {"client_idle_s", SETTING_SECONDS, true, FIELD(client_idle_s), 0, 31536000, "0",
      "Clients idle for so long are closed; 0: never."},
+    {"cluster_facade", SETTING_SWITCH, false, FIELD(cluster_facade), 0, 1, "no",
+     "Be a Redis Cluster of one shard for clients that know it: all slots are the leader's, the others its replicas."},
+    {"sentinel_name", SETTING_TEXT, false, FIELD(sentinel_name), 1, 63, "mymaster",
+     "What clients of Redis Sentinel call the master they ask for: it is the leader."},
 };
 #define SETTINGS_N (sizeof settings / sizeof *settings)
 

@@ -48,6 +48,8 @@ struct config {
     unsigned tcp_backlog;        /* 511 */
     unsigned tcp_keepalive_s;    /* 300; 0: none */
     unsigned client_idle_s;      /* 0: idle clients are not closed */
+    bool cluster_facade;         /* CLUSTER as in Redis Cluster: the leader has all slots */
+    char sentinel_name[64];      /* mymaster */
 };
 
 #define CONFIG_ERROR_MAX 512

@@ -70,7 +70,7 @@ static void put_server(struct facts *f)
     say(f, "redis_git_sha1:00000000");
     say(f, "redis_git_dirty:0");
     say(f, "redis_build_id:0000000000000000");
-    say(f, "redis_mode:standalone");
+    say(f, "redis_mode:%s", f->config->cluster_facade ? "cluster" : "standalone");
     say(f, "holdfast_version:" HOLDFAST_VERSION);
     say(f, "os:%s %s %s", os.sysname, os.release, os.machine);
     say(f, "arch_bits:%zu", 8 * sizeof(void *));
@@ -259,7 +259,7 @@ static void put_errorstats(struct facts *f)
 static void put_cluster(struct facts *f)
 {
     say(f, "# Cluster");
-    say(f, "cluster_enabled:0");
+    say(f, "cluster_enabled:%d", f->config->cluster_facade);
 }
 
 static void put_keyspace(struct facts *f)

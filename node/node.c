@@ -7,6 +7,7 @@
 #include "node/node.h"
 #include "node/cluster.h"
 #include "node/diskwatch.h"
+#include "node/facade.h"
 #include "node/join.h"
 #include "node/log.h"
 #include "node/tokens.h"
@@ -51,6 +52,7 @@ struct node {
     uv_timer_t tick, housekeeping, due;
     uv_async_t store_ready;
     unsigned open_handles; /* Of the six above. */
+    struct facade_watch watch;
     bool closing, links_closed;
 
     struct diskwatch *diskwatch; /* NULL: none was asked for. */
@@ -254,8 +256,30 @@ static bool requests_wait(const struct node *n)
     return !requests_idle(q) || q->flying_writes.n > 0;
 }
 
+static void tell_switch(struct node *n, const char *message)
+{
+    struct bytes channel = {(const uint8_t *)FACADE_SWITCH_CHANNEL, strlen(FACADE_SWITCH_CHANNEL)};
+    struct bytes text = {(const uint8_t *)message, strlen(message)};
+    pubsub_message(&n->cluster.listeners.pubsub, channel, text);
+}
+
+/* Takes note of who leads, for clients that look for the leader. */
+static void watch_leader(struct node *n)
+{
+    uint64_t leader = replica_leader(n->cluster.replica);
+    char message[FACADE_SWITCH_MAX];
+    if (leader == n->watch.leader && (leader == 0 || leader == n->watch.told))
+        return;
+    const char *address = leader == n->config.node_id ? n->config.advertise
+                          : leader != 0               ? links_peer_client_address(n->links, leader)
+                                                      : "";
+    if (facade_follow(&n->watch, leader, address, uv_now(n->loop), n->config.sentinel_name, message))
+        tell_switch(n, message);
+}
+
 static void flush(struct node *n)
 {
+    watch_leader(n);
     cluster_flush(&n->cluster);
     arm_due(n);
     if (requests_wait(n) && !uv_is_active((uv_handle_t *)&n->tick))
@@ -547,6 +571,7 @@ static void start_handles(struct node *n)
 {
     uv_prepare_start(&n->prepare, on_prepare); /* Last started, first run: before the links' own. */
     uv_check_start(&n->check, on_check);
+    n->watch.lost_ms = uv_now(n->loop);
     n->check_at_ms = uv_now(n->loop) + NODE_CHECK_FIRST_MS;
     uv_timer_start(&n->tick, on_tick, NODE_TICK_MS, NODE_TICK_MS);
     uv_timer_start(&n->housekeeping, on_housekeeping, NODE_HOUSEKEEPING_MS, NODE_HOUSEKEEPING_MS);
@@ -789,6 +814,7 @@ void node_status(const struct node *n, struct node_status *ret)
     replica_status(n->cluster.replica, &s);
     memset(ret, 0, sizeof *ret);
     fill_from_replica(&s, ret);
+    ret->leaderless_ms = s.leader == 0 ? uv_now(n->loop) - n->watch.lost_ms : 0;
     fill_from_store(n, ret);
     fill_from_requests(&n->cluster.requests, ret);
     for (size_t i = 0; i < sizeof n->cluster_id; i++)

@@ -41,7 +41,8 @@ void node_times(const struct node *n, struct node_times *ret);
 bool node_is_draining(const struct node *n);
 
 struct node_status {
-    uint64_t id, start, term, leader; /* leader 0: none known */
+    uint64_t id, start, term, leader; /* leader 0: none known, */
+    uint64_t leaderless_ms;           /* for so long; else 0 */
     const char *role;                 /* "leader", "follower", "candidate" */
     bool ready;                       /* leader: has committed and applied an entry of its own term */
     uint64_t commit_index, applied_index, last_index, first_index, durable_index;

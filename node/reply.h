@@ -68,6 +68,11 @@
 #define REPLY_WRONGPASS "WRONGPASS invalid username-password pair or user is disabled."
 #define REPLY_MAXCLIENTS "ERR max number of clients reached"
 #define REPLY_NO_CLUSTER "ERR This instance has cluster support disabled"
+#define REPLY_NO_NODE "ERR Unknown node %.*s"
+#define REPLY_NOT_A_MASTER "ERR The specified node is not a master"
+#define REPLY_NO_MASTER "ERR No such master with that name"
+#define REPLY_NO_SENTINELS                                                                                             \
+    "NOQUORUM %zu usable Sentinels. Not enough available Sentinels to reach the majority and authorize a failover"
 #define REPLY_DEBUG                                                                                                    \
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a "    \
     "local connection, otherwise you need to set this option in the configuration file, and then restart the server."

@@ -381,6 +381,7 @@ void node_status(const struct node *n, struct node_status *ret)
         .start = 1,
         .term = 1,
         .leader = n->knobs.leader,
+        .leaderless_ms = n->knobs.leaderless_ms,
         .role = n->knobs.is_leader ? "leader" : "follower",
         .ready = n->knobs.is_leader,
         .commit_index = n->index,

@@ -12,7 +12,8 @@ struct localnode_knobs {
     uint64_t step_ms;                /* How far the clock moves on with each request. */
     unsigned replicas;               /* What node_replicas_at() tells. */
     bool is_leader;
-    uint64_t leader; /* 0: none known */
+    uint64_t leader;        /* 0: none known, */
+    uint64_t leaderless_ms; /* for so long */
 };
 
 struct node *localnode_open(uv_loop_t *loop, const struct config *config, const char *dir);
