@@ -304,7 +304,7 @@ static int on_snapshot_install(void *ctx)
     if (start == c->start)
         requests_skipped(&c->requests, seq);
     waiters_recheck(&c->requests.waiters);
-    keywaits_recheck(&c->listeners.keywaits);
+    listeners_recheck(&c->listeners);
     c->checkpointed = 0;
     clock_set(c);
     return 0;
@@ -375,6 +375,7 @@ static void open_requests(struct cluster *c, const struct cluster_options *o)
     q->store_failed = on_store_failed;
     q->ctx = c;
     listeners_init(&c->listeners, c->store);
+    listeners_keep(&c->listeners, o->history_bytes);
     q->listeners = &c->listeners;
     requests_init(q, c->replica, c->store, c->id, c->start);
 }

@@ -30,6 +30,7 @@ struct cluster_options {
     bool wants_vote;                /* A learner by now, this node asks to be promoted once it has caught up, */
     uint64_t replaces;              /* and for this one to go (0: nobody). */
     size_t value_bytes_max, queue_bytes_max, dirty_bytes_max;
+    size_t history_bytes; /* listeners_keep() */
     struct cluster_owner owner;
 };
 

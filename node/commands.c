@@ -340,6 +340,9 @@ static const struct command_row rows[] = {
      "How many patterns clients of this node are subscribed to"},
     {"pubsub|numsub", -2, SUB, NO_KEYS, LOCAL(run_pubsub_numsub), "pubsub", "2.8.0", "O(N) in the channels asked for",
      "How many clients of this node are subscribed to each channel"},
+    {"history", -4, R | ROW_BLOCKING | ROW_NOSCRIPT, NO_KEYS, LOCAL(run_history), "generic", "7.2.0",
+     "O(N) in the changes looked at",
+     "The changes of keys that begin with a prefix, by revision; may wait for the next"},
     {"waitfor", -4, R | ROW_BLOCKING, ONE_KEY(KEYS_RO_ACCESS), DATA(encode_waitfor), "generic", "7.2.0", "O(1)",
      "Wait until a key has a newer version or a value, exists or is absent; answers value and version"},
 

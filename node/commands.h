@@ -274,6 +274,7 @@ int encode_vincr(struct encoding *e);
 int encode_vmget(struct encoding *e);
 int encode_vset(struct encoding *e);
 int encode_waitfor(struct encoding *e);
+void run_history(struct call *call);
 
 void run_asking(struct call *call);
 void run_auth(struct call *call);

@@ -95,6 +95,8 @@ static const struct config_setting settings[] = {
     {"max_clients", SETTING_COUNT, true, FIELD(max_clients), 1, 1000000, "10000", "Most client connections."},
     {"max_queue_bytes", SETTING_BYTES, false, FIELD(max_queue_bytes), 1 * MIB, 64 * GIB, "256m",
      "Commands waiting in this node; past that they are refused with OVERLOADED."},
+    {"history_bytes", SETTING_BYTES, false, FIELD(history_bytes), 0, 64 * GIB, "16m",
+     "Memory for the last changes of keys, which HISTORY answers from; 0: none."},
     {"cache_bytes", SETTING_BYTES, false, FIELD(cache_bytes), 1 * MIB, 4096 * GIB, "256m", "Memory for rows."},
     {"flush_interval_ms", SETTING_MS, false, FIELD(flush_interval_ms), 1, 60000, "500",
      "How long changes wait before they are written into the state file (the log has them at once)."},

@@ -34,6 +34,7 @@ struct config {
     size_t max_output_bytes;     /* 64M per connection */
     unsigned max_clients;        /* 10000 */
     size_t max_queue_bytes;      /* 256M of requests waiting in this node: past it -OVERLOADED */
+    size_t history_bytes;        /* 16M of changes for HISTORY */
     size_t cache_bytes;          /* 256M row cache */
     unsigned flush_interval_ms;  /* 500 */
     size_t checkpoint_bytes;     /* 64M */

@@ -94,6 +94,8 @@ struct conn {
     uint64_t wait_index, wait_until_ms, closing_since_ms;
     uint64_t change; /* Waited for rather than replicas: its ticket, or 0. */
     conn_change_reply change_reply;
+    conn_wait_answer wait_answer; /* Or this; NULL: no. */
+    void *wait_ctx;
 };
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf);
@@ -227,6 +229,13 @@ static void forget_change(struct conn *c)
     c->change = 0;
 }
 
+static void forget_wait(struct conn *c)
+{
+    free(c->wait_ctx);
+    c->wait_ctx = NULL;
+    c->wait_answer = NULL;
+}
+
 void conn_close(struct conn *c)
 {
     if (c->life == CONN_CLOSED)
@@ -234,6 +243,7 @@ void conn_close(struct conn *c)
     c->life = CONN_CLOSED;
     c->is_waiting = false;
     forget_change(c);
+    forget_wait(c);
     if (c->is_blocked)
         requests_gone(c->node, c);
     pubsub_drop(&node_listeners(c->node)->pubsub, &c->subscriptions);
@@ -1000,6 +1010,25 @@ void conn_wait_change(struct conn *c, uint64_t ticket, uint64_t deadline_ms, con
     server_add_blocked(c->server, c, deadline_ms);
 }
 
+void conn_wait_for(struct conn *c, uint64_t timeout_ms, conn_wait_answer answer, void *ctx)
+{
+    c->wait_answer = answer;
+    c->wait_ctx = ctx;
+    c->wait_until_ms = timeout_ms == 0 ? UINT64_MAX : conn_now_ms(c) + timeout_ms;
+    c->is_waiting = true;
+    server_add_blocked(c->server, c, c->wait_until_ms);
+}
+
+static void check_wait(struct conn *c, bool now)
+{
+    size_t mark = c->out.len;
+    if (!c->wait_answer(c->wait_ctx, &c->out, c->facts.proto, c->node, now))
+        return;
+    end_wait(c);
+    forget_wait(c);
+    seal(c, mark);
+}
+
 static void check_change(struct conn *c)
 {
     const struct change_answer *a = changes_answer(node_changes(c->node), c->change);
@@ -1018,6 +1047,10 @@ void conn_check_blocked(struct conn *c, uint64_t now_ms)
         check_change(c);
         return;
     }
+    if (c->wait_answer != NULL) {
+        check_wait(c, now_ms >= c->wait_until_ms);
+        return;
+    }
     unsigned have = node_replicas_at(c->node, c->wait_index);
     if (have < c->wait_replicas && now_ms < c->wait_until_ms)
         return;
@@ -1033,7 +1066,12 @@ bool conn_unblock(struct conn *c, bool with_error)
         return requests_unblock(c->node, c, with_error);
     if (!c->is_waiting || c->change != 0)
         return false;
+    if (c->wait_answer != NULL && !with_error) {
+        check_wait(c, true);
+        return true;
+    }
     end_wait(c);
+    forget_wait(c);
     size_t mark = c->out.len;
     if (with_error)
         resp_error(&c->out, REPLY_UNBLOCKED);

@@ -63,6 +63,11 @@ void conn_wait_replicas(struct conn *c, unsigned n, uint64_t timeout_ms);
 struct change_answer;
 typedef void (*conn_change_reply)(struct resp_buf *out, int proto, struct node *node, const struct change_answer *a);
 void conn_wait_change(struct conn *c, uint64_t ticket, uint64_t deadline_ms, conn_change_reply reply);
+/* Anything else: the connection takes no requests until answer() has put its answer into words and said so; it is asked
+ * each turn of the loop, with now set when timeout_ms have passed (0: never). ctx comes from malloc() and becomes the
+ * connection's. */
+typedef bool (*conn_wait_answer)(void *ctx, struct resp_buf *out, int proto, struct node *node, bool now);
+void conn_wait_for(struct conn *c, uint64_t timeout_ms, conn_wait_answer answer, void *ctx);
 bool conn_is_waiting(const struct conn *c);        /* Or for a lock. */
 uint64_t conn_wait_until_ms(const struct conn *c); /* UINT64_MAX: for ever */
 /* CLIENT UNBLOCK: answer a WAIT, or a wait for a lock, now, with an error or as if it timed out. False when it was not

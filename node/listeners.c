@@ -13,8 +13,14 @@ void listeners_init(struct listeners *l, struct store *store)
     keywaits_init(&l->keywaits, store);
 }
 
+void listeners_keep(struct listeners *l, size_t bytes)
+{
+    history_init(&l->history, bytes, store_revision(l->store));
+}
+
 void listeners_release(struct listeners *l)
 {
+    history_release(&l->history);
     keywaits_release(&l->keywaits);
     pubsub_release(&l->pubsub);
     feed_release(&l->feed);
@@ -22,7 +28,7 @@ void listeners_release(struct listeners *l)
 
 void listeners_begin(struct listeners *l)
 {
-    bool listens = pubsub_listens(&l->pubsub) || l->keywaits.n > 0;
+    bool listens = pubsub_listens(&l->pubsub) || l->keywaits.n > 0 || history_on(&l->history);
     feed_clear(&l->feed);
     store_feed(l->store, listens ? &l->feed : NULL);
 }
@@ -33,8 +39,17 @@ static void hand_out(struct listeners *l, const struct feed_item *item)
         pubsub_message(&l->pubsub, item->key, item->message);
     else if (item->kind == FEED_CHANGE)
         pubsub_change(&l->pubsub, item);
-    if (item->kind != FEED_MESSAGE)
-        keywaits_changed(&l->keywaits, item);
+    if (item->kind == FEED_MESSAGE)
+        return;
+    keywaits_changed(&l->keywaits, item);
+    if (history_on(&l->history))
+        history_add(&l->history, item);
+}
+
+void listeners_recheck(struct listeners *l)
+{
+    history_reset(&l->history, store_revision(l->store));
+    keywaits_recheck(&l->keywaits);
 }
 
 void listeners_end(struct listeners *l)
@@ -44,5 +59,6 @@ void listeners_end(struct listeners *l)
     while (feed_next(&l->feed, &at, &item))
         hand_out(l, &item);
     if (l->feed.failed) /* Something is missing: messages are told at most once, waits must not be forgotten. */
-        keywaits_recheck(&l->keywaits);
+        listeners_recheck(l);
+    history_told(&l->history, store_revision(l->store));
 }

@@ -528,6 +528,7 @@ static int open_cluster(struct node *n, char error[256])
         .replaces = n->joined ? n->join.replaces : 0,
         .value_bytes_max = n->config.max_value_bytes,
         .queue_bytes_max = n->config.max_queue_bytes,
+        .history_bytes = n->config.history_bytes,
         .dirty_bytes_max = NODE_DIRTY_CACHES * n->config.cache_bytes,
         .owner = {n, on_now, on_log, on_die, on_make_snapshot, on_check_snapshot},
     };

@@ -97,6 +97,11 @@
 #define REPLY_NOT_IN_MULTI "ERR Command not allowed inside a transaction"
 
 /* Words of our own. */
+#define REPLY_COMPACTED "COMPACTED %llu is the oldest revision whose changes this node still knows"
+#define REPLY_HISTORY_OFF "ERR this node keeps no history (history_bytes)"
+#define REPLY_HISTORY_FROM "ERR FROM must be a revision, or 0 for from now on"
+#define REPLY_HISTORY_OPTION                                                                                           \
+    "ERR COUNT must be from 1 to 10000, BLOCK at least 0 milliseconds, and there is nothing else"
 #define REPLY_KEY_TOO_LARGE "TOOLARGE key of %zu bytes; the limit is %zu (max_key_bytes)"
 #define REPLY_VALUE_TOO_LARGE "TOOLARGE value of %zu bytes; the limit is %zu (max_value_bytes)"
 #define REPLY_REQUEST_TOO_LARGE "TOOLARGE %s"

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define LOCALNODE_LATE_MS 60000
+#define LOCALNODE_HISTORY_BYTES (1u << 20)
 
 struct pending {
     struct conn *conn;
@@ -280,6 +281,7 @@ struct node *localnode_open(uv_loop_t *loop, const struct config *config, const 
     n->index = store_applied(n->store);
     n->clock_ms = store_clock_ms(n->store);
     listeners_init(&n->listeners, n->store);
+    listeners_keep(&n->listeners, LOCALNODE_HISTORY_BYTES);
     waiters_init(&n->waiters, n->store, leave, take, n);
     store_on_event(n->store, on_event, n);
     n->knobs = (struct localnode_knobs){.step_ms = 2, .is_leader = true, .leader = config->node_id};
