@@ -163,7 +163,7 @@ static void two_stores_agree(void **state)
         p.large->events[0] = p.small->events[0] = '\0';
     }
     print_message("%d changes, %d parts\n", changes, (int)parts);
-    assert_true(changes > STEPS / 4 && parts > 10);
+    assert_true(changes > STEPS / 16 && parts > 10);
     coord_reopen(p.large);
     coord_teardown(&other);
 }
