@@ -39,6 +39,7 @@ build = {
     ["state.ttl"] = "lua/state/ttl.lua",
     ["state.values"] = "lua/state/values.lua",
     ["state.waiting"] = "lua/state/waiting.lua",
+    ["state.watching"] = "lua/state/watching.lua",
     ["state.core"] = {
       sources = {
         "lua/core.c",

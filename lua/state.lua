@@ -30,8 +30,6 @@
 --
 --  * Writes go through a session under serial numbers, so one that is sent again after a lost connection is still done
 --    once and answers its first answer. The session opens at the first write and is kept alive by a thread of the C core.
---
--- Watching a prefix is not part of this version; its name is absent.
 
 local core = require "state.core"
 local check = require "state.check"
@@ -55,6 +53,7 @@ local PAGES = {
   "lists",
   "ttl",
   "waiting",
+  "watching",
   "keys",
   "transaction",
   "locks",

@@ -26,6 +26,7 @@ local LIVE = {
   "test_locks_live.lua",
   "test_together_live.lua",
   "test_waiting_live.lua",
+  "test_watching_live.lua",
   "test_process_live.lua",
   "test_seed_live.lua",
 }

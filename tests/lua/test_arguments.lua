@@ -54,6 +54,12 @@ local MISTAKES = {
   { "bad argument #2 to 'wait' (NaN inside the table)", "wait", "k", { 0 / 0 } },
   { "bad argument #3 to 'wait' (0 to 86400 seconds expected)", "wait", "k", 1, -1 },
   { "bad argument #3 to 'wait' (seconds (number) expected, got string)", "wait", "k", 1, "5" },
+  { "bad argument #1 to 'watch' (string expected, got nil)", "watch" },
+  { "bad argument #2 to 'watch' (function expected, got nil)", "watch", "k" },
+  { "bad argument #3 to 'watch' (options (table) expected, got number)", "watch", "k", print, 1 },
+  { "bad argument #3 to 'watch' (unknown option 'since')", "watch", "k", print, { since = 1 } },
+  { "bad argument #3 to 'watch' (from: a version (integer) expected)", "watch", "k", print, { from = 1.5 } },
+  { "bad argument #3 to 'watch' (timeout: 0 to 86400 seconds expected)", "watch", "k", print, { timeout = -1 } },
   { "bad argument #1 to 'connect' (options (table) expected, got string)", "connect", "host:1" },
   { "bad argument #1 to 'connect' (nodes: string expected, got number)", "connect", { nodes = 1 } },
   { "bad argument #1 to 'connect' (nodes: a list of host:port expected)", "connect", { nodes = "bad" } },
@@ -160,10 +166,6 @@ add("where TLS is asked for, nothing goes out without it", function()
   check.returns(refusal, state.get("k"))
   check.returns(refusal, state.connect({ nodes = "n1:1" }).get("k"))
   check.equal(wire.calls, {})
-end)
-
-add("the call of a later version is absent", function()
-  check.equal(fake.new().watch, nil)
 end)
 
 add("all calls of a client work after globals are gone", function()
