@@ -62,4 +62,5 @@ enum ctl_exit cmd_lock(struct ctl *ctl);
 enum ctl_exit cmd_session(struct ctl *ctl);
 enum ctl_exit cmd_limit(struct ctl *ctl);
 enum ctl_exit cmd_wait(struct ctl *ctl);
+enum ctl_exit cmd_watch(struct ctl *ctl);
 enum ctl_exit cmd_completion(struct ctl *ctl);

@@ -83,6 +83,10 @@ static const struct command {
      "Nothing polls: the cluster tells of the change. A value that stands for a moment only may be missed.\n"
      "Exit status 1 when KEY did not hold it within --timeout (30s).",
      0, 2, 2, 0, true, cmd_wait},
+    {"watch", "PREFIX", "Print every change of keys that begin with PREFIX, as it comes",
+     "One line each: revision, event and key; '' is every key. To go on where an earlier watch ended, give --from the\n"
+     "revision after its last. Exit status 5 when the cluster does not know all changes since then any more.",
+     OPTION_FROM, 1, 1, 0, false, cmd_watch},
     {"completion", "SHELL", "Print what lets bash or zsh complete this command line",
      "For example: holdfast completion bash > /etc/bash_completion.d/holdfast", 0, 1, 1, 0, true, cmd_completion},
     {"help", "[COMMAND]", "This help, or that of a command", NULL, 0, 0, 1, 0, true, cmd_help},

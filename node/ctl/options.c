@@ -1,6 +1,7 @@
 /* options.c - one table of options for all commands, read by getopt_long() and by help. */
 #include "node/ctl/options.h"
 #include <getopt.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ static const struct option_row {
     {OPTION_REASON, "reason", 0, "TEXT", "why: it goes to the logs of the nodes"},
     {OPTION_RATE, "rate", 0, "N", "how many are allowed in the time of --per"},
     {OPTION_PER, "per", 0, "TIME", "that time (1s)"},
+    {OPTION_FROM, "from", 0, "REVISION", "the first revision to tell of; else what happens from now on"},
     {OPTION_HELP, "help", 'h', NULL, "this help"},
     {OPTION_VERSION, "version", 'V', NULL, "the version"},
 };
@@ -114,6 +116,13 @@ static bool rate_read(const char *text, struct options *o)
            sscanf(text, "%9u%c", &o->rate, &end) == 1 && o->rate >= 1;
 }
 
+static bool revision_read(const char *text, int64_t *ret)
+{
+    char end;
+    return text[0] != '\0' && strspn(text, "0123456789") == strlen(text) && strlen(text) <= 18 &&
+           sscanf(text, "%" SCNd64 "%c", ret, &end) == 1 && *ret >= 1;
+}
+
 static bool option_take(struct options *o, const struct option_row *row, const char *value)
 {
     o->given |= row->bit;
@@ -138,6 +147,8 @@ static bool option_take(struct options *o, const struct option_row *row, const c
         return rate_read(value, o) || bad_value(row, value, "a number from 1 on is needed");
     case OPTION_PER:
         return duration_read(value, &o->per_ms) || bad_value(row, value, "a time like 1s or 500ms is needed");
+    case OPTION_FROM:
+        return revision_read(value, &o->from) || bad_value(row, value, "a revision, a number from 1 on, is needed");
     case OPTION_REASON:
         o->reason = value;
         return true;

@@ -25,6 +25,7 @@ enum option_bit {
     OPTION_REASON = 1 << 15,
     OPTION_RATE = 1 << 16,
     OPTION_PER = 1 << 17,
+    OPTION_FROM = 1 << 18,
 };
 #define OPTION_EVERYWHERE (OPTION_NODES | OPTION_TIMEOUT | OPTION_USER | OPTION_HELP | OPTION_VERSION)
 
@@ -33,7 +34,7 @@ struct options {
     const char *nodes, *user;
     const char *reason;
     int64_t timeout_ms, ttl_ms, wait_ms;
-    int64_t per_ms;
+    int64_t per_ms, from;
     unsigned permits, permits_of, rate;
     bool json;
     int argc;     /* What is no option: the command's name and its arguments. */

@@ -73,7 +73,7 @@ def test_bad_arguments_are_usage():
                      ["lock", "--", "true"], ["lock", "a", "b", "--", "true"], ["lock", "a", "--ttl", "1ms", "--", "true"],
                      ["lock", "a", "--permits", "3/2", "--", "true"], ["lock", "a", "--shared", "--permits", "1/2", "--", "true"],
                      ["lock", "a", "--reason", "x", "--", "true"], ["lock", "info"], ["session", "info"], ["session", "x"],
-                     ["completion", "fish"], ["wait", "k"], ["wait", "k", "v", "--timeout", "0"], ["member", "x"], ["help", "nonsense"]):
+                     ["completion", "fish"], ["wait", "k"], ["watch"], ["watch", "k", "--from", "x"], ["watch", "k", "--from", "0"], ["wait", "k", "v", "--timeout", "0"], ["member", "x"], ["help", "nonsense"]):
             gives(c, USAGE, *args)
 
 
@@ -139,6 +139,22 @@ def test_wait():
         finally:
             waiter.kill()
             waiter.wait()
+
+
+def test_changes_are_watched():
+    with Cluster() as c:
+        c.wait_ready()
+        before = c.leader().call("HISTORY", "", "FROM", 0)[1]
+        gives(c, 0, "set", "w:1", "v")
+        gives(c, 0, "incr", "other")
+        watch = subprocess.Popen(line(c, "watch", "w:", "--from", before), stdout=subprocess.PIPE, text=True)
+        try:
+            expect(watch.stdout.readline().split()[1:] == ["set", "w:1"], "what was before")
+            gives(c, 0, "del", "w:1")
+            expect(watch.stdout.readline().split()[1:] == ["del", "w:1"], "what comes while it watches")
+        finally:
+            watch.kill()
+            watch.communicate()
 
 
 def test_locks_and_sessions_are_shown():
