@@ -19,3 +19,22 @@ task("enable")
             tx.set("flag_page_size", 50)
         end)
     end)
+
+-- A worker that runs for long is told of a change rather than asking at each use.
+task("follow")
+    :command(function()
+        local state = require("state")
+        local version = state.stats().revision -- First: what changes while we read is heard of, too.
+        local flags = state.list("flag_")
+        if not flags.flag_new_layout then
+            local last, why = state.watch("flag_", function(change)
+                flags[change.key] = state.get(change.key)
+                log.info(change.key .. " is now " .. tostring(flags[change.key]))
+                return not flags.flag_new_layout -- false: enough
+            end, { from = version, timeout = 30 })
+            if not last then
+                return false, why
+            end
+        end
+        return flags.flag_new_layout == true, "new layout"
+    end)

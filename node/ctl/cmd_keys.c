@@ -1,9 +1,8 @@
 /* cmd_keys.c - get, set, incr, del, keys, ping: one request each, and what of its reply goes where.
  * Results go to stdout, everything said to people to stderr, so that a script can use one and show the other. */
-#include "node/ctl/ctl.h"
+#include "node/ctl/json.h"
 #include "node/resp/resp.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,39 +37,18 @@ static void print_escaped(const char *bytes, size_t len)
     putchar('\n');
 }
 
-/* Bytes as JSON: text where they are UTF-8, else {"hex": "..."}. */
-static json_t *json_bytes(const char *bytes, size_t len)
-{
-    json_t *text = json_stringn(bytes, len);
-    if (text != NULL)
-        return text;
-    char *hex = malloc(2 * len + 1);
-    if (hex == NULL)
-        return NULL;
-    for (size_t i = 0; i < len; i++)
-        snprintf(hex + 2 * i, 3, "%02x", (unsigned char)bytes[i]);
-    json_t *object = json_pack("{s:s}", "hex", hex);
-    free(hex);
-    return object;
-}
-
-static enum ctl_exit print_json(json_t *json)
-{
-    int rc = json == NULL ? -1 : json_dumpf(json, stdout, JSON_ENCODE_ANY | JSON_COMPACT);
-    putchar('\n');
-    json_decref(json);
-    return rc == 0 ? CTL_OK : CTL_OUTPUT;
-}
-
-static enum ctl_exit print_int_reply(struct resp_value *reply, int64_t *ret)
+/* name: what the number is, for programs. */
+static enum ctl_exit print_int_reply(const struct ctl *ctl, const char *name, struct resp_value *reply, int64_t *ret)
 {
     bool is_int = reply->type == RESP_INT;
     int64_t n = reply->n;
     resp_value_free(reply);
     if (!is_int)
         return ctl_surprised();
-    printf("%" PRId64 "\n", n);
     *ret = n;
+    if (ctl->options->json)
+        return ctl_print_json(json_pack("{s:I}", name, (json_int_t)n));
+    printf("%" PRId64 "\n", n);
     return CTL_OK;
 }
 
@@ -79,8 +57,8 @@ static enum ctl_exit print_int_reply(struct resp_value *reply, int64_t *ret)
 static enum ctl_exit print_value(const struct ctl *ctl, const struct resp_value *value)
 {
     if (ctl->options->json)
-        return print_json(json_pack("{s:o, s:o}", "key", json_bytes(ctl->argv[0], strlen(ctl->argv[0])), "value",
-                                    json_bytes(value->bytes, value->len)));
+        return ctl_print_json(json_pack("{s:o, s:o}", "key", ctl_json_bytes(ctl->argv[0], strlen(ctl->argv[0])),
+                                        "value", ctl_json_bytes(value->bytes, value->len)));
     print_raw(value->bytes, value->len);
     if ((ctl->options->given & OPTION_RAW) == 0)
         putchar('\n');
@@ -125,6 +103,8 @@ static enum ctl_exit read_input(struct resp_buf *ret)
 
 static enum ctl_exit judge_set(const struct ctl *ctl, const struct resp_value *reply)
 {
+    if (reply->type == RESP_SIMPLE && ctl->options->json)
+        return ctl_print_json(json_pack("{s:b}", "set", 1));
     if (reply->type == RESP_SIMPLE) {
         puts("OK");
         return CTL_OK;
@@ -186,7 +166,7 @@ enum ctl_exit cmd_incr(struct ctl *ctl)
     struct resp_value *reply;
     int64_t n;
     enum ctl_exit status = ctl_ask(ctl, true, 3, argv, NULL, &reply);
-    return status == CTL_OK ? print_int_reply(reply, &n) : status;
+    return status == CTL_OK ? print_int_reply(ctl, "value", reply, &n) : status;
 }
 
 enum ctl_exit cmd_del(struct ctl *ctl)
@@ -202,7 +182,7 @@ enum ctl_exit cmd_del(struct ctl *ctl)
     enum ctl_exit status = ctl_ask(ctl, true, ctl->argc + 1, argv, NULL, &reply);
     free(argv);
     if (status == CTL_OK)
-        status = print_int_reply(reply, &n);
+        status = print_int_reply(ctl, "deleted", reply, &n);
     return status == CTL_OK && n == 0 ? no("no such key", ctl->argv[0]) : status;
 }
 
@@ -211,7 +191,7 @@ enum ctl_exit cmd_del(struct ctl *ctl)
 static enum ctl_exit print_key(const struct ctl *ctl, const struct resp_value *key)
 {
     if (ctl->options->json)
-        return print_json(json_bytes(key->bytes, key->len));
+        return ctl_print_json(ctl_json_bytes(key->bytes, key->len));
     if ((ctl->options->given & OPTION_RAW) == 0) {
         print_escaped(key->bytes, key->len);
         return CTL_OK;
@@ -264,6 +244,24 @@ static double now_ms(void)
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
+/* says NULL: nothing. */
+static enum ctl_exit print_ping(const struct ctl *ctl, const char *name, const char *says, double took_ms)
+{
+    bool answered = says != NULL && strcmp(says, "PONG") == 0;
+    enum ctl_exit status = answered ? CTL_OK : CTL_UNAVAILABLE;
+    if (ctl->options->json) {
+        json_t *json = json_pack("{s:s, s:b, s:f}", "node", name, "answers", (int)answered, "milliseconds", took_ms);
+        return ctl_print_json(json) == CTL_OK ? status : CTL_OUTPUT;
+    }
+    if (answered)
+        printf("%s  answers in %.1f ms\n", name, took_ms);
+    else if (says != NULL)
+        printf("%s  answers %s\n", name, says);
+    else
+        printf("%s  does not answer\n", name);
+    return status;
+}
+
 static enum ctl_exit ping_node(const struct ctl *ctl, int node)
 {
     static const char *const argv[] = {"PING"};
@@ -271,17 +269,12 @@ static enum ctl_exit ping_node(const struct ctl *ctl, int node)
     struct resp_value *reply;
     double start_ms = now_ms();
     if (client_call_node(ctl->client, node, 1, argv, NULL, &reply) != 0) {
-        printf("%s  does not answer\n", name);
         fprintf(stderr, "holdfast: %s\n", client_message(ctl->client));
-        return CTL_UNAVAILABLE;
+        return print_ping(ctl, name, NULL, now_ms() - start_ms);
     }
-    bool answered = reply->type == RESP_SIMPLE && strcmp(reply->bytes, "PONG") == 0;
-    if (answered)
-        printf("%s  answers in %.1f ms\n", name, now_ms() - start_ms);
-    else
-        printf("%s  answers %s\n", name, reply->bytes != NULL ? reply->bytes : "nonsense");
+    enum ctl_exit status = print_ping(ctl, name, reply->bytes != NULL ? reply->bytes : "nonsense", now_ms() - start_ms);
     resp_value_free(reply);
-    return answered ? CTL_OK : CTL_UNAVAILABLE;
+    return status;
 }
 
 enum ctl_exit cmd_ping(struct ctl *ctl)

@@ -2,6 +2,7 @@
  * The lock belongs to a session that the client keeps alive from a thread. Nobody else can hold the lock before the
  * session's time since its last renewal is over, so a command that is dead by then, by our own clock, never worked
  * beside another holder: it is told to end a grace before, and killed at that moment. */
+#include "node/ctl/json.h"
 #include "node/ctl/child.h"
 #include "node/ctl/holdwatch.h"
 #include "node/ctl/show.h"
@@ -237,9 +238,11 @@ static enum ctl_exit lock_break(struct ctl *ctl)
         return status;
     if (reply->type != RESP_INT)
         status = ctl_surprised();
+    else if (ctl->options->json)
+        status = ctl_print_json(json_pack("{s:I}", "broken", (json_int_t)reply->n));
     else
         printf("%" PRId64 "\n", reply->n);
-    if (reply->type == RESP_INT && reply->n == 0)
+    if (status == CTL_OK && reply->n == 0)
         status = CTL_NO;
     resp_value_free(reply);
     return status;

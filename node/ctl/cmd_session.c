@@ -1,4 +1,5 @@
 /* cmd_session.c - the sessions of clients, shown and ended. */
+#include "node/ctl/json.h"
 #include "node/ctl/show.h"
 #include <stdio.h>
 
@@ -34,6 +35,8 @@ static enum ctl_exit session_close(struct ctl *ctl)
     if (status != CTL_OK)
         return status;
     resp_value_free(reply);
+    if (ctl->options->json)
+        return ctl_print_json(json_pack("{s:b}", "closed", 1));
     puts("OK");
     return CTL_OK;
 }

@@ -1,6 +1,7 @@
 /* cmd_watch.c - every change of keys below a prefix, as it comes.
  * A node that is cut off from the others hears of nothing: so one question lasts PIECE_MS_MAX at most, and after an
  * empty answer a read finds a node that hears. */
+#include "node/ctl/json.h"
 #include "node/ctl/ctl.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,10 +38,15 @@ static void print_key(const struct resp_value *key)
     }
 }
 
-static void print_changes(const struct resp_value *changes)
+static void print_changes(const struct ctl *ctl, const struct resp_value *changes)
 {
     for (int64_t i = 0; i < changes->n; i++) {
         const struct resp_value *p = changes->parts[i].parts;
+        if (ctl->options->json) {
+            ctl_print_json(json_pack("{s:I, s:s, s:o}", "revision", (json_int_t)p[REVISION].n, "event", p[EVENT].bytes,
+                                     "key", ctl_json_bytes(p[KEY].bytes, p[KEY].len)));
+            continue;
+        }
         printf("%" PRId64 " %s ", p[REVISION].n, p[EVENT].bytes);
         print_key(&p[KEY]);
         putchar('\n');
@@ -65,7 +71,7 @@ static enum ctl_exit ask(const struct ctl *ctl, unsigned ms, int64_t *from)
     } else if (!is_answer(reply)) {
         status = ctl_surprised();
     } else {
-        print_changes(&reply->parts[0]);
+        print_changes(ctl, &reply->parts[0]);
         *from = reply->parts[1].n;
         status = reply->parts[0].n == 0 ? CTL_NO : CTL_OK;
     }

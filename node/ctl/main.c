@@ -22,7 +22,7 @@ static const struct command {
      "that the cluster has besides.\n"
      "Exit status 0 while the cluster serves, 3 when it does not.",
      OPTION_OUTPUT, 0, 0, QUICK_TIMEOUT_MS, false, cmd_status},
-    {"ping", "", "Whether every node answers, and how fast", "Exit status 3 when one does not.", 0, 0, 0,
+    {"ping", "", "Whether every node answers, and how fast", "Exit status 3 when one does not.", OPTION_OUTPUT, 0, 0,
      QUICK_TIMEOUT_MS, false, cmd_ping},
     {"get", "KEY", "Print the value of KEY",
      "A newline follows the value unless --raw is given. A missing key is exit status 1 and prints nothing.",
@@ -30,12 +30,12 @@ static const struct command {
     {"set", "KEY VALUE", "Store VALUE under KEY",
      "VALUE - is read from standard input, every byte of it. Without --ttl the key stays; a TTL it had is dropped.\n"
      "Exit status 1 when --nx or --xx forbids it.",
-     OPTION_TTL | OPTION_NX | OPTION_XX, 2, 2, 0, false, cmd_set},
+     OPTION_OUTPUT | OPTION_TTL | OPTION_NX | OPTION_XX, 2, 2, 0, false, cmd_set},
     {"incr", "KEY [BY]", "Add the integer BY (1) to the one under KEY and print it",
      "A missing key counts as 0. When the outcome is unknown (exit status 4) it may have been added once, never twice.",
-     0, 1, 2, 0, false, cmd_incr},
-    {"del", "KEY...", "Delete keys and print how many there were", "Exit status 1 when there was none of them.", 0, 1,
-     ARGS_ANY, 0, false, cmd_del},
+     OPTION_OUTPUT, 1, 2, 0, false, cmd_incr},
+    {"del", "KEY...", "Delete keys and print how many there were", "Exit status 1 when there was none of them.",
+     OPTION_OUTPUT, 1, ARGS_ANY, 0, false, cmd_del},
     {"keys", "[PATTERN]", "Print the keys, or those that match a pattern of * ? [a-z]",
      "Keys are printed as they are found, one a line, in no order; control characters appear as \\xNN unless --raw is\n"
      "given. Keys written meanwhile may or may not appear.",
@@ -86,7 +86,7 @@ static const struct command {
     {"watch", "PREFIX", "Print every change of keys that begin with PREFIX, as it comes",
      "One line each: revision, event and key; '' is every key. To go on where an earlier watch ended, give --from the\n"
      "revision after its last. Exit status 5 when the cluster does not know all changes since then any more.",
-     OPTION_FROM, 1, 1, 0, false, cmd_watch},
+     OPTION_OUTPUT | OPTION_FROM, 1, 1, 0, false, cmd_watch},
     {"completion", "SHELL", "Print what lets bash or zsh complete this command line",
      "For example: holdfast completion bash > /etc/bash_completion.d/holdfast", 0, 1, 1, 0, true, cmd_completion},
     {"help", "[COMMAND]", "This help, or that of a command", NULL, 0, 0, 1, 0, true, cmd_help},

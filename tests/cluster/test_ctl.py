@@ -101,6 +101,11 @@ def test_values_and_statuses():
         expect(gives(c, 0, "incr", "n", "-5") == "-5\n", "incr")
         expect(gives(c, 0, "keys", "?").split() in (["k", "n"], ["n", "k"]), "keys")
         expect(read_json(c, "keys", "n") == "n", "keys as json")
+        expect(read_json(c, "set", "j", "1") == {"set": True}, "set as json")
+        expect(read_json(c, "incr", "j", "4") == {"value": 5}, "incr as json")
+        expect(read_json(c, "del", "j") == {"deleted": 1}, "del as json")
+        pings = [json.loads(line) for line in gives(c, 0, "-o", "json", "ping").splitlines()]
+        expect(len(pings) == 3 and all(p["answers"] for p in pings), "ping as json: %s", pings)
         expect(gives(c, 0, "del", "k", "n", "none") == "2\n", "del")
         gives(c, NO, "del", "none")
         gives(c, 0, "ping")
@@ -171,7 +176,7 @@ def test_locks_and_sessions_are_shown():
         sessions = read_json(c, "session", "list")
         expect(holder["session"] in [s["id"] for s in sessions], "session list: %s", sessions)
         expect(read_json(c, "session", "info", holder["session"])["id"] == holder["session"], "session info")
-        gives(c, 0, "session", "close", holder["session"])
+        expect(read_json(c, "session", "close", holder["session"]) == {"closed": True}, "session close as json")
         expect(held.end() == LOST, "its session was closed, but the command was not ended")
         gives(c, REFUSED, "session", "info", holder["session"])
 
