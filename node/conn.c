@@ -542,7 +542,7 @@ static bool submit(struct conn *c, const struct encoding *e)
     if (c->unanswered > 0)
         queue = c->queue;                                             /* A read behind writes rides with them. */
     int err = enqueue(c, e, e->blocks ? NULL : e->row, queue, local); /* Waiting is not slowness. */
-    c->is_blocked = err == 0 && e->blocks;
+    c->is_blocked = err == 0 && e->blocks && c->unanswered > 0;       /* A local read may be answered by now. */
     if (err == 0)
         return true;
     if (c->unanswered > 0) /* The refusal must not overtake the answers before it; perhaps there is room by then. */

@@ -309,7 +309,11 @@ int requests_read_local(struct node *n, struct conn *c, long at)
         q->store_failed(q->ctx, rc);
     if (rc != 0 || out->failed)
         return REQUESTS_ENOMEM;
-    conn_answer(c, out->base, out->len);
+    struct outcome o;
+    if (outcome_next(out->base, out->len, &o) > 0 && o.tag == OUTCOME_LATER)
+        keywaits_add(&q->listeners->keywaits, conn_ref(c), &o, q->now_ms(q->ctx));
+    else
+        conn_answer(c, out->base, out->len);
     return 0;
 }
 

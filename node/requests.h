@@ -40,7 +40,8 @@ struct command_buf *requests_read_buf(struct node *n);
 /* at: what command_add() returned. deadline_ms: on node_now_ms()'s clock. conn is kept referenced until answered. */
 int requests_write(struct node *n, struct conn *c, long at, uint64_t deadline_ms);
 int requests_read(struct node *n, struct conn *c, long at, uint64_t deadline_ms);
-/* A read from this node's own, possibly stale state (READONLY), answered by conn_answer() before it returns. */
+/* A read from this node's own, possibly stale state (READONLY), answered by conn_answer() before it returns, unless it
+ * waits for a key. */
 int requests_read_local(struct node *n, struct conn *c, long at);
 
 /* A request that waits (waiters.h) for a connection that has closed; for CLIENT UNBLOCK; how many do. */

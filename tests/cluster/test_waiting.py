@@ -157,6 +157,10 @@ def test_a_wait_ends_at_its_time_and_never_inside_a_transaction():
                 w.call("MULTI")
                 w.call("WAITFOR", "no", "TIMEOUT", LONG_MS)
                 expect(w.call("EXEC") == [None], "inside a transaction")
+                w.call("READONLY")
+                expect(w.call("WAITFOR", "no", "ABSENT", "TIMEOUT", LONG_MS) == [None, 0], "a stale look")
+                expect(w.call("WAITFOR", "no", "TIMEOUT", 50) is None, "a stale wait that is over")
+                w.call("READWRITE")
                 w.call("SET", "key", "v", "PX", 100)
                 expect(w.call("WAITFOR", "key", "ABSENT", "TIMEOUT", LONG_MS) == [None, 0], "a key that ends by itself")
                 for wrong in (("k",), ("k", "EQ"), ("k", "TIMEOUT", "x"), ("k", "ABSENT", "EXISTS", "TIMEOUT", 1), ("k", "VERSION", -1, "TIMEOUT", 1)):

@@ -251,7 +251,11 @@ int requests_read_local(struct node *n, struct conn *c, long at)
     assert(at == 0);
     read_one(n, n->reads.gather.base, n->reads.gather.len, &out);
     n->reads.gather.len = 0;
-    conn_answer(c, out.base, out.len);
+    struct outcome o;
+    if (outcome_next(out.base, out.len, &o) > 0 && o.tag == OUTCOME_LATER)
+        keywaits_add(&n->listeners.keywaits, conn_ref(c), &o, uv_now(n->loop));
+    else
+        conn_answer(c, out.base, out.len);
     outcome_buf_release(&out);
     return 0;
 }
