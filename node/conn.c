@@ -960,7 +960,8 @@ void conn_cron(struct conn *c, uint64_t now_ms)
         conn_close(c);
         return;
     }
-    if (limit_s > 0 && idle_ms > 1000ull * limit_s && c->unanswered == 0 && !c->is_waiting) {
+    if (limit_s > 0 && idle_ms > 1000ull * limit_s && c->unanswered == 0 && !c->is_waiting &&
+        c->subscriptions.first == NULL) {
         log_info("client %s is closed: idle for more than %u s", c->facts.address, limit_s);
         conn_close(c);
         return;

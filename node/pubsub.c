@@ -169,7 +169,11 @@ static void end_subscription(struct pubsub *p, struct subscriptions *of, struct 
     --*count_of(of, topic);
     p->n_key_channels -= is_key_channel(topic);
     free(s);
-    if (topic->first == NULL && !p->is_telling)
+    if (topic->first != NULL)
+        return;
+    if (p->is_telling)
+        p->has_empty = true;
+    else
         topic_free(table_of(p, topic->pattern), topic);
 }
 
@@ -300,6 +304,11 @@ void pubsub_message(struct pubsub *p, struct bytes channel, struct bytes message
             if (matches(x, channel))
                 tell(x, channel, message);
     p->is_telling = false;
+    if (p->has_empty) {
+        sweep(&p->channels);
+        sweep(&p->patterns);
+        p->has_empty = false;
+    }
 }
 
 static void tell_about(struct pubsub *p, const char *prefix, struct bytes about, struct bytes what)

@@ -16,8 +16,8 @@ struct topics {
 
 struct pubsub {
     struct topics channels, patterns;
-    size_t n_key_channels; /* Channels that may name keyspace notifications. */
-    bool is_telling;       /* Topics without listeners stay until it is over. */
+    size_t n_key_channels;      /* Channels that may name keyspace notifications. */
+    bool is_telling, has_empty; /* Topics without listeners stay until the telling is over. */
 };
 
 /* A connection's side; zero-initialise. */

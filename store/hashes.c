@@ -7,7 +7,7 @@
 #include <xxhash.h>
 
 #define HASHES_SLOTS 64          /* Of a part, for drawing lots; longer ones are drawn from whole. */
-#define HASHES_LOTS_MAX 100000   /* Drawn for one field at most. */
+#define HASHES_LOTS_MAX 1000     /* Drawn for one field at most, before all are walked over. */
 #define HASHES_RANDOM_MAX 262144 /* Fields of one HRANDFIELD that may come again. */
 
 /* ---- Writing ---- */
@@ -244,22 +244,38 @@ static uint64_t count_records(struct bytes records)
     return n;
 }
 
-/* A part and a slot in it, until there is a field in that slot: so all fields are equally likely. */
+/* The nth field there is. */
+static struct hash_record nth_record(struct family *f, struct bytes key, uint64_t nth)
+{
+    struct hash_walk w;
+    struct hash_record r = {.field = {.len = 0}, .value = {.len = 0}};
+    struct bytes records;
+    hash_walk_begin(f, key, family_live(f, key), 0, &w);
+    while (hash_walk_next(&w, &records))
+        for (size_t at = 0; hash_next(records, &at, &r); nth--)
+            if (nth == 0)
+                return r;
+    return r;
+}
+
+/* A part and a slot in it, until there is a field in that slot: so all fields are equally likely. Where few are left of
+ * many, hardly any slot has one. */
 static struct hash_record pick(struct family *f, struct bytes key, bool packed, struct chance *c)
 {
     struct bytes records;
     struct hash_record r = {.field = {.len = 0}, .value = {.len = 0}};
-    uint64_t n, slot;
     for (int lots = 0; lots < HASHES_LOTS_MAX; lots++) {
         records = hash_stretch(f, key, draw(c));
-        n = count_records(records);
-        slot = draw(c) % (packed || n > HASHES_SLOTS ? n : HASHES_SLOTS);
-        if (slot < n)
-            break;
+        uint64_t n = count_records(records);
+        if (packed && n == 0)
+            return r; /* It could not be read, which the store looks at. */
+        uint64_t slot = draw(c) % (packed || n > HASHES_SLOTS ? n : HASHES_SLOTS);
+        for (size_t at = 0; slot < n && hash_next(records, &at, &r); slot--)
+            if (slot == 0)
+                return r;
     }
-    for (size_t at = 0; hash_next(records, &at, &r) && slot > 0;)
-        slot--;
-    return r;
+    const struct row *row = family_live(f, key);
+    return row == NULL ? r : nth_record(f, key, draw(c) % parts_head_read(row->value).n);
 }
 
 /* how: one field, fields, fields and values one after another, pairs of them. */

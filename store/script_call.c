@@ -8,6 +8,7 @@
  * and pcall returns. */
 #include "store/script_internal.h"
 #include "store/number.h"
+#include "store/parts.h"
 #include <math.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -15,8 +16,9 @@
 #include <strings.h>
 
 #define CALL_ARGS_MAX 8000
-#define CALL_WORK 200       /* Instructions that a command counts for ... */
-#define CALL_BYTES_A_STEP 8 /* ... and so many bytes for one more. */
+#define CALL_WORK 200          /* Instructions that a command counts for ... */
+#define CALL_BYTES_A_STEP 8    /* ... and so many bytes for one more. */
+#define CALL_ELEMENTS_A_STEP 2 /* Of a list or hash: what walking past so many takes. */
 
 /* ---- Errors ---- */
 
@@ -216,18 +218,42 @@ static size_t args_bytes(const struct bytes *args, size_t n)
     return bytes;
 }
 
-/* Walks over all keys count for what they look at. */
-static uint64_t op_work(struct script_run *run, uint8_t op)
+static bool walks_elements(uint8_t op)
 {
-    if (op == OP_KEYS || op == OP_SCAN)
+    switch (op) {
+    case OP_LSET:
+    case OP_LREM:
+    case OP_LTRIM:
+    case OP_LINSERT:
+    case OP_LRANGE:
+    case OP_LINDEX:
+    case OP_LPOS:
+    case OP_COPY:
+    case OP_HRANDFIELD:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Walks over all keys or elements count for what they may look at: asked before the command changes it. */
+static uint64_t op_work(struct script_run *run, const struct command *c)
+{
+    if (c->op == OP_KEYS || c->op == OP_SCAN)
         return CALL_WORK + rows_count(run->f->rows);
-    return CALL_WORK;
+    if (!walks_elements(c->op) || c->n_args == 0)
+        return CALL_WORK;
+    const struct row *row = family_live(run->f, c->args[0]);
+    enum value_kind kind = row == NULL ? KIND_OTHER : value_kind(row->type);
+    bool has_parts = kind == KIND_LIST || kind == KIND_HASH;
+    return CALL_WORK + (has_parts ? parts_head_read(row->value).n / CALL_ELEMENTS_A_STEP : 0);
 }
 
 /* Run what is encoded; its outcome is in run->out. */
 static void run_encoded(lua_State *L, struct script_run *run)
 {
     struct outcome_buf *out = run->f->out;
+    uint64_t work = op_work(run, &run->command);
     run->out.len = 0;
     run->f->out = &run->out;
     family_run(run->f, &run->command);
@@ -236,7 +262,7 @@ static void run_encoded(lua_State *L, struct script_run *run)
         script_stop(L, SCRIPT_STOP_SYSTEM);
     if (run->journal.len > SCRIPT_JOURNAL_BYTES_MAX)
         script_stop(L, SCRIPT_STOP_JOURNAL);
-    script_charge(L, op_work(run, run->command.op) + run->out.len / CALL_BYTES_A_STEP);
+    script_charge(L, work + run->out.len / CALL_BYTES_A_STEP);
 }
 
 /* Encode and decode; NULL, or the words why not. */

@@ -219,12 +219,49 @@ static void every_field_has_its_chance(void **state)
         assert_true(drawn[i] >= m->has[i]);
 }
 
+#define MANY 30000
+#define AT_ONCE 500
+
+/* args: the key, and then AT_ONCE fields from `first` on, each with itself as its value if so wanted. */
+static uint32_t many_args(struct bytes *args, char names[][16], int first, bool values)
+{
+    uint32_t n = 0;
+    args[n++] = KEY;
+    for (int i = 0; i < AT_ONCE; i++) {
+        int len = snprintf(names[i], 16, "field-%d", first + i);
+        for (int twice = values ? 2 : 1; twice > 0; twice--)
+            args[n++] = (struct bytes){(const uint8_t *)names[i], (size_t)len};
+    }
+    return n;
+}
+
+/* Of many fields one is left, in one of many slots of many parts. */
+static void the_last_of_many_is_found_by_chance(void **state)
+{
+    struct coord *f = *state;
+    struct bytes args[2 * AT_ONCE + 1];
+    char names[AT_ONCE][16];
+    struct outcome o;
+    for (int i = 0; i < MANY; i += AT_ONCE)
+        apply(f, OP_HSET, NUMS(0), 1, args, many_args(args, names, i, true));
+    for (int i = 0; i < MANY - AT_ONCE; i += AT_ONCE)
+        apply(f, OP_HDEL, NULL, 0, args, many_args(args, names, i, false));
+    apply(f, OP_HDEL, NULL, 0, args, many_args(args, names, MANY - AT_ONCE, false) - 1);
+    for (int seed = 0; seed < 20; seed++) {
+        apply(f, OP_HRANDFIELD, NUMS(0, 1, seed), 3, ARGS(KEY), 1);
+        assert_true(outcome_next(f->out.base, f->out.len, &o) > 0);
+        assert_int_equal(o.len, strlen(names[AT_ONCE - 1]));
+        assert_memory_equal(o.bytes, names[AT_ONCE - 1], o.len);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_hash_is_a_map, coord_setup, coord_teardown),
         cmocka_unit_test_setup_teardown(a_scan_meets_what_was_there_throughout, coord_setup, coord_teardown),
         cmocka_unit_test_setup_teardown(every_field_has_its_chance, coord_setup, coord_teardown),
+        cmocka_unit_test_setup_teardown(the_last_of_many_is_found_by_chance, coord_setup, coord_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
