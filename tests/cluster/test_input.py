@@ -103,7 +103,7 @@ def test_client_slow_reader():
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             s.setblocking(False)
             cut = False
-            end = time.monotonic() + 20 * PATIENCE
+            end = time.monotonic() + 8
             while not cut and time.monotonic() < end:
                 try:
                     s.send(b"GET big\r\n" * 20)
