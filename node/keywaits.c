@@ -3,6 +3,7 @@
  * Right because: the leader's look was linearizable and told its revision. Only a state after that one is asked again,
  * so no answer is older than the question. */
 #include "node/keywaits.h"
+#include "node/hash.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +22,9 @@ struct keywait {
 
 /* ---- The tables ---- */
 
-static size_t chain_of_key(const struct keywaits *k, struct bytes key) /* FNV-1a */
+static size_t chain_of_key(const struct keywaits *k, struct bytes key)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < key.len; i++)
-        h = (h ^ key.base[i]) * 0x100000001b3u;
-    return (size_t)(h ^ h >> 32) & (k->cap - 1);
+    return (size_t)hash_of(key) & (k->cap - 1);
 }
 
 static size_t chain_of_conn(const struct keywaits *k, const struct conn *conn)

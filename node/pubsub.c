@@ -3,6 +3,7 @@
  * the time in which a message is handed out, when a listener that reads too slowly may be cut off and take its
  * subscriptions with it. */
 #include "node/pubsub.h"
+#include "node/hash.h"
 #include "node/requests.h"
 #include "store/glob.h"
 #include <assert.h>
@@ -28,14 +29,6 @@ struct subscription {
 };
 
 /* ---- Topics ---- */
-
-static uint64_t hash_of(struct bytes name) /* FNV-1a */
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < name.len; i++)
-        h = (h ^ name.base[i]) * 0x100000001b3u;
-    return h ^ h >> 32;
-}
 
 static struct topic **chain_of(const struct topics *t, struct bytes name)
 {
