@@ -1,6 +1,7 @@
 /* cmd_keys.c - get, set, incr, del, keys, ping: one request each, and what of its reply goes where.
  * Results go to stdout, everything said to people to stderr, so that a script can use one and show the other. */
 #include "node/ctl/json.h"
+#include "node/ctl/show.h"
 #include "node/resp/resp.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,19 +23,6 @@ static enum ctl_exit no(const char *why, const char *key)
 static void print_raw(const char *bytes, size_t len)
 {
     fwrite(bytes, 1, len, stdout);
-}
-
-/* A key may hold anything; one line of a list, or a terminal, may not. */
-static void print_escaped(const char *bytes, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)bytes[i];
-        if (c < ' ' || c == 0x7f)
-            printf("\\x%02x", c);
-        else
-            putchar(c);
-    }
-    putchar('\n');
 }
 
 /* name: what the number is, for programs. */
@@ -193,7 +181,8 @@ static enum ctl_exit print_key(const struct ctl *ctl, const struct resp_value *k
     if (ctl->options->json)
         return ctl_print_json(ctl_json_bytes(key->bytes, key->len));
     if ((ctl->options->given & OPTION_RAW) == 0) {
-        print_escaped(key->bytes, key->len);
+        show_key(key->bytes, key->len);
+        putchar('\n');
         return CTL_OK;
     }
     print_raw(key->bytes, key->len);

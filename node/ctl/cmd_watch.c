@@ -2,7 +2,7 @@
  * A node that is cut off from the others hears of nothing: so one question lasts PIECE_MS_MAX at most, and after an
  * empty answer a read finds a node that hears. */
 #include "node/ctl/json.h"
-#include "node/ctl/ctl.h"
+#include "node/ctl/show.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,17 +27,6 @@ static bool is_answer(const struct resp_value *v)
     return true;
 }
 
-static void print_key(const struct resp_value *key)
-{
-    for (size_t i = 0; i < key->len; i++) {
-        unsigned char c = (unsigned char)key->bytes[i];
-        if (c < ' ' || c == 0x7f)
-            printf("\\x%02x", c);
-        else
-            putchar(c);
-    }
-}
-
 static void print_changes(const struct ctl *ctl, const struct resp_value *changes)
 {
     for (int64_t i = 0; i < changes->n; i++) {
@@ -48,7 +37,7 @@ static void print_changes(const struct ctl *ctl, const struct resp_value *change
             continue;
         }
         printf("%" PRId64 " %s ", p[REVISION].n, p[EVENT].bytes);
-        print_key(&p[KEY]);
+        show_key(p[KEY].bytes, p[KEY].len);
         putchar('\n');
     }
 }

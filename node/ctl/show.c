@@ -18,6 +18,17 @@ int64_t show_pairs(const struct resp_value *v)
     return pairs;
 }
 
+void show_key(const char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        if (c < ' ' || c == 0x7f)
+            printf("\\x%02x", c);
+        else
+            putchar(c);
+    }
+}
+
 static json_t *to_json(const struct resp_value *v)
 {
     json_t *json;

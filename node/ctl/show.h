@@ -2,6 +2,8 @@
 #pragma once
 #include "node/ctl/ctl.h"
 
+/* A key on a line for people: it may hold anything, a terminal may not; control characters appear as \xNN. */
+void show_key(const char *bytes, size_t len);
 /* A map, one field a line. */
 enum ctl_exit show_map(const struct ctl *ctl, const struct resp_value *map);
 /* An array of maps with the same fields, a row each; `none` when it is empty. */
